@@ -1,0 +1,64 @@
+"""Cards of attacks, methods, audits, models and data sets, and pages that explain a number."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from console.output import console, say, say_json
+from engine.spec.component import Audit, Component
+from engine.spec.registry import find, registered
+
+
+def list_cards(kind: str, as_json: bool) -> None:
+    from rich.table import Table
+
+    classes = registered(kind)
+    if as_json:
+        say_json([_told(name, cls) for name, cls in classes.items()])
+        return
+    table = Table(pad_edge=False)
+    for heading in (kind, "title", "what it does"):
+        table.add_column(heading, no_wrap=heading == kind)
+    for name, cls in classes.items():
+        table.add_row(name, cls.card.title, cls.card.summary)
+    console().print(table)
+
+
+def show_card(kind: str, name: str, as_json: bool) -> None:
+    cls = find(kind, name)
+    if as_json:
+        say_json(_told(name, cls))
+        return
+    card = cls.card
+    say(f"{name}: {card.title}")
+    say(f"\n{card.summary}\n")
+    for heading in ("reference", "needs", "cost", "deviations"):
+        text = getattr(card, heading)
+        if text:
+            say(f"{heading:11} {text}")
+    say("\nkeys of a preset:")
+    for key, field in cls.model_fields.items():
+        if key == "name":
+            continue
+        default = "required" if field.is_required() else f"default {field.get_default()!r}"
+        if field.default_factory is not None:
+            default = "optional"
+        say(f"  {key:16} {default}" + (f"; {field.description}" if field.description else ""))
+    if issubclass(cls, Audit):
+        say("\nmetrics:")
+        for metric, told in cls.metrics.items():
+            star = "*" if metric == cls.primary else " "
+            say(f" {star}{metric:26} {told.summary}")
+        say(" * the primary metric, which the verdict is about")
+
+
+def _told(name: str, cls: type[Component]) -> dict[str, Any]:
+    return {"name": name, "card": asdict(cls.card), "schema": cls.model_json_schema()}
+
+
+def explain_metric(metric: str) -> None:
+    from engine.results.explain import explain
+    from engine.results.tidy import registered_audits
+
+    say(explain(metric, registered_audits()).rstrip("\n"))

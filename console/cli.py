@@ -1,0 +1,227 @@
+"""The `chelate` command: every command's options, nothing of its work.
+
+Each command imports what it needs when it is called, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.output import bad_input_ends
+
+app = typer.Typer(
+    help="After unlearning, is the poison really out of the model?",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+runs_app = typer.Typer(help="Runs of this home folder.", no_args_is_help=True)
+presets_app = typer.Typer(help="Shipped presets, and checking your own.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+app.add_typer(presets_app, name="presets")
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", help="Holds runs/ and store/. Default: $CHELATE_HOME, or the platform's."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in train.epochs=5."),
+]
+SeedsOption = Annotated[str | None, typer.Option("--seeds", help="As in 0,1,2.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda, or cuda:0,1.", show_default=False)
+]
+PresetArgument = Annotated[str, typer.Argument(help="A shipped name or a TOML file.")]
+
+
+class Kind(StrEnum):
+    """The registries that have cards."""
+
+    ATTACK = "attack"
+    METHOD = "method"
+    AUDIT = "audit"
+    MODEL = "model"
+    DATA = "data"
+
+
+@app.command()
+def run(
+    preset: PresetArgument,
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    home: HomeOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+    plain: Annotated[bool, typer.Option("--plain", help="One line per event.")] = False,
+) -> None:
+    """Run a preset: poison, train, unlearn, audit, compare. Goes on from what the store has."""
+    from console.running import run_preset
+
+    with bad_input_ends():
+        raise SystemExit(run_preset(preset, overrides, seeds, home, device, as_json, plain))
+
+
+@app.command()
+def plan(
+    preset: PresetArgument,
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    home: HomeOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a preset would compute, what the store already has, and what it costs."""
+    from console.planning import show_plan
+
+    with bad_input_ends():
+        show_plan(preset, overrides, seeds, home, device, as_json)
+
+
+@app.command()
+def watch(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its start.")],
+    home: HomeOption = None,
+    plain: Annotated[bool, typer.Option("--plain", help="One line per event.")] = False,
+) -> None:
+    """Follow a run that is going on. Ctrl-C leaves it alone."""
+    from console.running import watch_run
+
+    with bad_input_ends():
+        raise SystemExit(watch_run(run_id, home, plain))
+
+
+@app.command()
+def compare(
+    run_ids: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run ids or their starts.")
+    ],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Every row as CSV.")] = False,
+    markdown: Annotated[bool, typer.Option("--md", help="The judged rows as Markdown.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="The judged rows as LaTeX.")] = False,
+) -> None:
+    """Compare every method with retraining, over one run or several."""
+    from console.comparing import show_comparison
+
+    forms = {"json": as_json, "csv": csv, "md": markdown, "latex": latex}
+    with bad_input_ends():
+        show_comparison(run_ids, home, [form for form, wanted in forms.items() if wanted])
+
+
+@runs_app.command("list")
+def runs_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """All runs, the latest first."""
+    from console.listing import list_runs
+
+    with bad_input_ends():
+        list_runs(home, as_json)
+
+
+@runs_app.command("show")
+def runs_show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One run: its state, its stages, what failed and why."""
+    from console.listing import show_run
+
+    with bad_input_ends():
+        show_run(run_id, home, as_json)
+
+
+@presets_app.command("list")
+def presets_list(as_json: JsonOption = False) -> None:
+    """The presets that come with chelate."""
+    from console.listing import list_presets
+
+    with bad_input_ends():
+        list_presets(as_json)
+
+
+@presets_app.command("show")
+def presets_show(preset: PresetArgument) -> None:
+    """Print a preset's TOML as it is."""
+    from console.listing import show_preset
+
+    with bad_input_ends():
+        show_preset(preset)
+
+
+@presets_app.command("validate")
+def presets_validate(preset: PresetArgument, overrides: SetOption = None) -> None:
+    """Check a preset, data set included, and say what is wrong."""
+    from console.planning import validate_preset
+
+    with bad_input_ends():
+        validate_preset(preset, overrides)
+
+
+@presets_app.command("schema")
+def presets_schema() -> None:
+    """The JSON Schema of presets, for editors."""
+    from console.listing import show_schema
+
+    with bad_input_ends():
+        show_schema()
+
+
+def _card_command(kind: Kind, plural: str) -> None:
+    @app.command(plural, help=f"The {plural} there are, or the card of one.")
+    def cards(
+        name: Annotated[str | None, typer.Argument(help="Show this one's card.")] = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        from console.cards import list_cards, show_card
+
+        with bad_input_ends():
+            if name is None:
+                list_cards(kind, as_json)
+            else:
+                show_card(kind, name, as_json)
+
+
+_card_command(Kind.METHOD, "methods")
+_card_command(Kind.ATTACK, "attacks")
+_card_command(Kind.AUDIT, "audits")
+_card_command(Kind.MODEL, "models")
+_card_command(Kind.DATA, "data")
+
+
+@app.command()
+def explain(
+    metric: Annotated[str, typer.Argument(help="A metric or a word of the table.")],
+) -> None:
+    """What a number measures, its null, and what it cannot see."""
+    from console.cards import explain_metric
+
+    with bad_input_ends():
+        explain_metric(metric)
+
+
+@app.command()
+def doctor(home: HomeOption = None) -> None:
+    """Check this machine: devices, packages, the home folder."""
+    from console.doctor import examine
+
+    with bad_input_ends():
+        raise SystemExit(examine(home))
+
+
+def main() -> None:
+    """Entry point of the `chelate` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Runs and presets as lists."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from console.output import console, say, say_json
+from engine.jobs import runs
+from engine.jobs.events import strip_control
+from engine.jobs.home import Home, resolve_home
+from engine.jobs.runs import Run
+from engine.spec.errors import BadInput
+from engine.spec.presets import locate, read_toml, shipped
+
+
+def list_runs(home: Path | None, as_json: bool) -> None:
+    from rich.table import Table
+
+    place = Home(resolve_home(home))
+    told = [_facts(run) for run in runs.every(place)]
+    if as_json:
+        say_json({"home": str(place.root), "runs": told})
+        return
+    if not told:
+        say(f"No runs in {place.root} yet: `chelate run quickstart` makes one.")
+        return
+    table = Table(pad_edge=False)
+    for heading in ("run", "state", "created", "title"):
+        table.add_column(heading)
+    for facts in told:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(facts["created"])))
+        table.add_row(facts["run"], facts["state"], when, strip_control(str(facts["title"])))
+    console().print(table)
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    try:
+        facts = run.facts
+    except BadInput as error:
+        return {"run": run.id, "state": "unreadable", "created": 0.0, "title": str(error)}
+    return {
+        "run": run.id,
+        "state": run.state(),
+        "created": float(facts.get("created", 0.0)),
+        "title": str(facts.get("title", "")),
+    }
+
+
+def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
+    run = runs.find(Home(resolve_home(home)), run_id)
+    found = runs.survey(run.plan, run.store)
+    kinds = Counter(stage.kind for stage in run.plan.stages.values())
+    left = Counter(stage.kind for stage in found.missing)
+    exits = run.exits()
+    failed = [
+        {"stage": stage.title, "key": stage.key, "reason": str(exits[stage.key].get("reason", ""))}
+        for stage in found.missing
+        if exits.get(stage.key, {}).get("outcome") == "failed"
+    ]
+    if as_json:
+        stages = {kind: {"all": kinds[kind], "missing": left[kind]} for kind in kinds}
+        told = {**_facts(run), "folder": str(run.folder), "stages": stages, "failed": failed}
+        say_json(told | {"facts": run.facts})
+        return
+    say(f"{run.id}: {run.state()}")
+    say(f"  folder   {run.folder}")
+    say(f"  preset   {strip_control(str(run.facts.get('origin')))}")
+    for kind, count in kinds.items():
+        missing = f", {left[kind]} missing" if left[kind] else ""
+        say(f"  {kind:8} {count}{missing}")
+    for told in failed:
+        say(f"  failed   {strip_control(told['stage'])}: {strip_control(told['reason'])}")
+
+
+def list_presets(as_json: bool) -> None:
+    told = []
+    for name, path in shipped().items():
+        raw = read_toml(path)
+        told.append({"name": name, "title": str(raw.get("title", "")), "path": str(path)})
+    if as_json:
+        say_json(told)
+        return
+    width = max((len(preset["name"]) for preset in told), default=0)
+    for preset in told:
+        say(f"{preset['name']:{width}}  {preset['title']}")
+
+
+def show_preset(preset: str) -> None:
+    path = locate(preset)
+    read_toml(path)
+    say(path.read_text(encoding="utf-8").rstrip("\n"))
+
+
+def show_schema() -> None:
+    from engine.spec.experiment import Experiment
+
+    schema = Experiment.model_json_schema()
+    say_json({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema)

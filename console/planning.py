@@ -1,0 +1,100 @@
+"""From the command line's words to a plan: shared by `run`, `plan` and `presets validate`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from console.output import console, say, say_json
+from engine.jobs.devices import Slot, slots
+from engine.jobs.home import Home, resolve_home
+from engine.jobs.runs import survey
+from engine.jobs.store import Store
+from engine.spec.errors import BadInput
+from engine.spec.experiment import Experiment
+from engine.spec.plan import Plan, make_plan
+from engine.spec.presets import load, locate
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A validated preset, expanded for this machine."""
+
+    name: str
+    origin: Path
+    experiment: Experiment
+    plan: Plan
+    device: str  # as asked for
+    places: list[Slot]
+
+
+def prepare(
+    preset: str, overrides: list[str] | None, seeds: str | None, device: str | None
+) -> Planned:
+    """Raises BadInput for anything wrong, before anything is written."""
+    origin = locate(preset)
+    experiment = load(preset, overrides, _seeds(seeds))
+    wanted = device or experiment.compute.device
+    if device is not None:
+        # The preset's own check, for its message.
+        load(preset, [*(overrides or []), f"compute.device='{device}'"])
+    places = slots(wanted, experiment.compute.workers, experiment.compute.threads)
+    plan = make_plan(experiment, places[0].device, where=str(origin))
+    return Planned(origin.stem, origin, experiment, plan, wanted, places)
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise BadInput(f"--seeds {text}: must be whole numbers with commas, as in 0,1,2.") from None
+
+
+def show_plan(
+    preset: str,
+    overrides: list[str] | None,
+    seeds: str | None,
+    home: Path | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    from rich.table import Table
+
+    planned = prepare(preset, overrides, seeds, device)
+    plan = planned.plan
+    found = survey(plan, Store(Home(resolve_home(home)).store))
+    todo = sum(stage.tee for stage in found.missing)
+    if as_json:
+        told = plan.to_json()
+        for stage in told["stages"]:
+            stage["cached"] = stage["key"] in found.ok
+        say_json(told | {"preset": str(planned.origin), "tee": plan.tee, "tee_todo": todo})
+        return
+    table = Table(title=f"{planned.name}: {planned.experiment.title}", title_justify="left")
+    for heading in ("stage", "all", "in store", "to do", "TEE to do"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    missing = {stage.key for stage in found.missing}
+    kinds = Counter(stage.kind for stage in plan.stages.values())
+    for kind, count in kinds.items():
+        todo_of_kind = [s for s in plan.stages.values() if s.kind == kind and s.key in missing]
+        cost = sum(stage.tee for stage in todo_of_kind)
+        left = len(todo_of_kind)
+        table.add_row(
+            kind, str(count), str(count - left), str(left), f"{cost:.4g}" if cost else "-"
+        )
+    console().print(table)
+    say(
+        f"{len(plan.cells)} measurements; {plan.tee:.4g} TEE in all, {todo:.4g} to do, on "
+        f"{len(planned.places)} × {planned.places[0].device}. "
+        "1 TEE = one epoch of the training, forward and backward."
+    )
+    if not any(method.role == "retrain" for method in planned.experiment.methods):
+        say("There is no `retrain` among the methods: gaps and recoveries will be undefined.")
+
+
+def validate_preset(preset: str, overrides: list[str] | None) -> None:
+    planned = prepare(preset, overrides, None, "cpu")
+    say(f"{planned.origin}: valid; {len(planned.plan.stages)} stages, {planned.plan.tee:.4g} TEE.")

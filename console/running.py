@@ -1,0 +1,218 @@
+"""`run` and `watch`: start a supervisor, look on, and show what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from console.comparing import print_comparison, rows_of
+from console.output import FAILED, INTERRUPTED, complain, say, say_json
+from console.planning import prepare
+from engine.jobs import runs, supervisor
+from engine.jobs.events import strip_control
+from engine.jobs.follow import Event, Follower, Progress
+from engine.jobs.home import Home, resolve_home
+from engine.jobs.runs import Run
+
+POLL = 0.1  # seconds
+Take = Callable[[list[Event]], None]
+Watch = Callable[[Run, Progress, Follower, "subprocess.Popen[bytes] | None"], bool]
+
+
+def run_preset(
+    preset: str,
+    overrides: list[str] | None,
+    seeds: str | None,
+    home: Path | None,
+    device: str | None,
+    as_json: bool,
+    plain: bool,
+) -> int:
+    """Returns the exit code. Raises BadInput before anything is computed or written."""
+    planned = prepare(preset, overrides, seeds, device)
+    place = Home(resolve_home(home)).create()
+    kind = planned.places[0].device
+    run = runs.create(
+        place, planned.name, planned.experiment, planned.plan, kind, str(planned.origin)
+    )
+    found = runs.survey(run.plan, run.store)
+    interrupted = False
+    if not found.complete:
+        follower = Follower(run, skip=True)
+        process = supervisor.start(
+            run, planned.device, planned.experiment.compute.workers,
+            planned.experiment.compute.threads,
+        )  # fmt: skip
+        view = _quiet if as_json else _view(plain)
+        interrupted = view(run, Progress.of(run, found.ok), follower, process)
+    state = "done" if found.complete else run.state()
+    if as_json:
+        say_json({"run": run.id, "status": state, "home": str(place.root), "rows": rows_of([run])})
+    elif not interrupted:
+        print_comparison([run])
+        _say_where(run, state, cached=found.complete)
+    if interrupted or state == "stopped":
+        complain(f"chelate: stopped; `chelate run {preset}` goes on from here.")
+        return INTERRUPTED
+    if state != "done":
+        _complain_of_failures(run)
+        return FAILED
+    return 0
+
+
+def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
+    """Follow a run from anywhere; Ctrl-C only ends the watching."""
+    run = runs.find(Home(resolve_home(home)), run_id)
+    found = runs.survey(run.plan, run.store)
+    if run.supervised():
+        with contextlib.suppress(KeyboardInterrupt):
+            _view(plain)(run, Progress.of(run, found.ok), Follower(run), None)
+    state = run.state()
+    if state == "running":
+        return 0
+    print_comparison([run])
+    _say_where(run, state)
+    if state == "failed":
+        _complain_of_failures(run)
+    return FAILED if state == "failed" else 0
+
+
+def _view(plain: bool) -> Watch:
+    return _lines if plain or not sys.stdout.isatty() else _live
+
+
+def _follow(
+    run: Run,
+    follower: Follower,
+    process: subprocess.Popen[bytes] | None,
+    take: Take,
+) -> bool:
+    """Feed events to `take` until the run ends; whether it was interrupted from the keyboard.
+
+    With `process` (we started the run) Ctrl-C asks it to stop, and a second one kills it.
+    """
+    interrupted = 0
+    while True:
+        try:
+            # In this order: events written before the end must not be missed.
+            over = process.poll() is not None if process else not run.supervised()
+            over = over and not run.supervised()
+            take(follower.poll())
+            if over:
+                return interrupted > 0
+            time.sleep(POLL)
+        except KeyboardInterrupt:
+            if process is None:
+                raise
+            interrupted += 1
+            if interrupted == 1:
+                complain("chelate: stopping (Ctrl-C again to kill) …")
+            _signal(run, process, signal.SIGTERM if interrupted == 1 else signal.SIGKILL)
+
+
+def _signal(run: Run, process: subprocess.Popen[bytes], number: int) -> None:
+    """To the supervisor of this run, which may be another than the one we started."""
+    pid = process.pid
+    if process.poll() is not None:
+        told = run._json("supervisor.json")
+        pid = int(told["pid"])
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _quiet(
+    run: Run, progress: Progress, follower: Follower, process: subprocess.Popen[bytes] | None
+) -> bool:
+    def take(events: list[Event]) -> None:
+        for event in events:
+            if event["kind"] == "warning":
+                complain(f"chelate: {strip_control(str(event['data'].get('text', '')))}")
+
+    return _follow(run, follower, process, take)
+
+
+def _lines(
+    run: Run, progress: Progress, follower: Follower, process: subprocess.Popen[bytes] | None
+) -> bool:
+    """One line per event of the supervisor."""
+
+    def take(events: list[Event]) -> None:
+        for event in events:
+            progress.take(event)
+            text = _line(event, progress)
+            if text:
+                clock = time.strftime("%H:%M:%S", time.localtime(event["t"]))
+                sys.stdout.write(f"{clock} {strip_control(text)}\n")
+        sys.stdout.flush()
+
+    return _follow(run, follower, process, take)
+
+
+def _line(event: Event, progress: Progress) -> str:
+    data, kind = event["data"], event["kind"]
+    if event["stage"]:
+        return ""
+    if kind == "warning":
+        return f"warning  {data.get('text')}"
+    if "key" not in data:
+        if kind == "start":
+            counts = f"{data.get('todo')} stages to do, {data.get('cached')} in the store"
+            return f"run      {data.get('run')}: {counts}"
+        return f"run      {data.get('outcome')}"
+    if kind == "start":
+        return f"start    {data.get('title')} on {data.get('slot')}"
+    reason = f": {data.get('reason')}" if data.get("reason") else ""
+    count = f"[{len(progress.done) + len(progress.failed)}/{progress.total}]"
+    seconds = f"{data.get('seconds') or 0:.2f} s"
+    return f"{data.get('outcome'):8} {data.get('title')} {seconds} {count}{reason}"
+
+
+def _live(
+    run: Run, progress: Progress, follower: Follower, process: subprocess.Popen[bytes] | None
+) -> bool:
+    """A bar for the run, and a line for each stage under way."""
+    from rich.live import Live
+
+    from console.output import console
+    from console.progress_view import render
+
+    with Live(console=console(), refresh_per_second=8, transient=True) as live:
+
+        def take(events: list[Event]) -> None:
+            for event in events:
+                progress.take(event)
+                if event["kind"] == "warning" and not event["stage"]:
+                    live.console.print(
+                        strip_control(str(event["data"].get("text"))), style="yellow"
+                    )
+            live.update(render(run, progress))
+
+        return _follow(run, follower, process, take)
+
+
+def _say_where(run: Run, state: str, cached: bool = False) -> None:
+    how = " (all from the store)" if cached else ""
+    say(f"run {run.id}: {state}{how}; in {run.home.root}")
+    say(
+        f"`chelate compare {run.id}` shows this again; `chelate explain verdict` says what it means."
+    )
+
+
+def _complain_of_failures(run: Run) -> None:
+    reason = run.session().get("reason")
+    if reason:
+        complain(f"chelate: {strip_control(str(reason))}")
+    failed = [
+        e for k, e in run.exits().items() if e.get("outcome") == "failed" and not run.store.has(k)
+    ]
+    for told in failed[:10]:
+        complain(f"chelate: failed: {strip_control(str(told.get('title')))}: "
+                 f"{strip_control(str(told.get('reason')))}")  # fmt: skip
+    if len(failed) > 10:
+        complain(f"chelate: and {len(failed) - 10} more: `chelate runs show {run.id}`")

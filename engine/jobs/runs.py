@@ -1,0 +1,251 @@
+"""Runs on disk: what was asked, what was planned, what happened. Every status comes from files.
+
+runs/<id>/experiment.toml   what was asked, every default written out
+runs/<id>/plan.json         its stages and cells
+runs/<id>/run.json          name, device, versions
+runs/<id>/events.jsonl      the supervisor's view: stages started and ended
+runs/<id>/session.json      how the last session ended
+runs/<id>/supervisor.lock   flocked by a living supervisor
+runs/<id>/attempts/<key16>.<n>/   events.jsonl, output.log, exit.json of one attempt
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.jobs.home import Home, make_private, write_atomic, write_json
+from engine.jobs.store import Store
+from engine.spec.errors import BadInput, unknown
+from engine.spec.experiment import Experiment
+from engine.spec.keys import digest
+from engine.spec.plan import Plan, Stage
+from engine.spec.presets import read_toml, to_toml, validate
+
+RunState = Literal["queued", "running", "done", "failed", "stopped", "lost"]
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder. The same experiment in the same home is the same run."""
+
+    home: Home
+    id: str
+
+    @property
+    def folder(self) -> Path:
+        return self.home.runs / self.id
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.home.store)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """run.json. Raises BadInput if it cannot be read."""
+        return self._json("run.json")
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Raises BadInput if plan.json cannot be read."""
+        try:
+            return Plan.from_json(self._json("plan.json"))
+        except (KeyError, TypeError) as error:
+            raise BadInput(
+                f"run {self.id}: plan.json was written by another version: {error}."
+            ) from None
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        path = self.folder / "experiment.toml"
+        return validate(read_toml(path), where=str(path))
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            told = json.loads((self.folder / name).read_bytes())
+        except (OSError, ValueError) as error:
+            raise BadInput(f"run {self.id}: {name} cannot be read: {error}.") from None
+        if not isinstance(told, dict):
+            raise BadInput(f"run {self.id}: {name} holds no table.")
+        return told
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def supervised(self) -> bool:
+        """Whether a supervisor lives: it holds the lock as long as it does."""
+        try:
+            descriptor = os.open(self.folder / "supervisor.lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def session(self) -> dict[str, Any]:
+        """How the last session ended; {} if none ever did."""
+        try:
+            told = json.loads((self.folder / "session.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    def state(self) -> RunState:
+        if self.supervised():
+            return "running"
+        outcome = self.session().get("outcome")
+        if outcome in ("done", "failed", "stopped"):
+            return outcome  # type: ignore[no-any-return]
+        return "lost" if self.events.exists() else "queued"
+
+    def exits(self) -> dict[str, dict[str, Any]]:
+        """Stage key → exit.json of its latest attempt in this run."""
+        latest: dict[str, dict[str, Any]] = {}
+        for path in (self.folder / "attempts").glob("*/exit.json"):
+            try:
+                told = json.loads(path.read_bytes())
+                key = str(told["stage"])
+                if key not in latest or latest[key]["attempt"] < told["attempt"]:
+                    latest[key] = told
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return latest
+
+
+def create(
+    home: Home, name: str, experiment: Experiment, plan: Plan, device: str, origin: str
+) -> Run:
+    """The run of this plan in this home: made now, or found from last time."""
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60] or "run"
+    told = plan.to_json()
+    keys = sorted(plan.stages)
+    run = Run(home, f"{slug}-{digest([keys, told['cells']])[:10]}")
+    make_private(run.folder / "attempts")
+    if not (run.folder / "run.json").exists():
+        write_atomic(run.folder / "experiment.toml", to_toml(experiment, full=True))
+        write_json(run.folder / "plan.json", told)
+        write_json(
+            run.folder / "run.json",
+            {
+                "v": 1,
+                "id": run.id,
+                "name": name,
+                "title": experiment.title,
+                "origin": origin,
+                "created": time.time(),
+                "device": device,
+                "chelate": version("chelate"),
+            },
+        )
+    return run
+
+
+def find(home: Home, word: str) -> Run:
+    """The run called `word`, or the only one whose id starts with it. Raises BadInput."""
+    ids = [run.id for run in every(home)]
+    if word in ids:
+        return Run(home, word)
+    matches = [name for name in ids if name.startswith(word)] if ID.fullmatch(word) else []
+    if len(matches) == 1:
+        return Run(home, matches[0])
+    if matches:
+        raise BadInput(f"run {word!r} is ambiguous: {', '.join(sorted(matches))}.")
+    if not ids:
+        raise BadInput(f"no runs in {home.root}: start one with `chelate run quickstart`.")
+    raise BadInput(unknown("run", word, ids))
+
+
+def every(home: Home) -> Iterator[Run]:
+    """All runs of a home, latest first."""
+    folders = [
+        p for p in home.runs.glob("*") if (p / "run.json").is_file() and ID.fullmatch(p.name)
+    ]
+    for folder in sorted(folders, key=lambda p: p.stat().st_mtime, reverse=True):
+        yield Run(home, folder.name)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the store has of a plan. `damaged` objects must be computed again."""
+
+    ok: frozenset[str]
+    damaged: frozenset[str]
+    missing: tuple[Stage, ...]
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing
+
+
+def survey(plan: Plan, store: Store) -> Survey:
+    """Check every stage's object (sizes and times; content where those differ).
+
+    A stage below one that is n/a will never have an object and is not missing.
+    """
+    ok, damaged, missing = set(), set(), []
+    hopeless: set[str] = set()
+    for key, stage in plan.stages.items():
+        if any(source in hopeless for source in stage.inputs.values()):
+            hopeless.add(key)
+            continue
+        state = store.check(key)
+        if state == "ok":
+            ok.add(key)
+            record = store.record(key)
+            if record is not None and record.na is not None:
+                hopeless.add(key)
+            continue
+        if state == "damaged":
+            damaged.add(key)
+        missing.append(stage)
+    return Survey(frozenset(ok), frozenset(damaged), tuple(missing))
+
+
+class RunReader:
+    """What `engine.results` asks of a run: outcomes, measurements and costs by stage key."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.exits = run.exits()
+
+    def outcome(self, key: str) -> tuple[Literal["ok", "n/a", "failed", "missing"], str]:
+        """Of an audit stage: its own, or that of the first input on the way that has no result."""
+        record = self.run.store.record(key)
+        if record is not None:
+            return ("n/a", record.na) if record.na is not None else ("ok", "")
+        stage = self.run.plan.stages[key]
+        exit_ = self.exits.get(key)
+        if exit_ is not None and exit_.get("outcome") == "failed":
+            return "failed", str(exit_.get("reason", ""))
+        for source in [*stage.inputs.values(), *stage.after]:
+            outcome, reason = self.outcome(source)
+            # A failed predecessor segment fails this one; one that was n/a was only too short.
+            if outcome == "failed" or (outcome == "n/a" and source in stage.inputs.values()):
+                return outcome, reason
+        return "missing", "not computed"
+
+    def measurements(self, key: str) -> dict[str, float | None]:
+        told = json.loads(self.run.store.open_verified(key, "measurements.json"))
+        return dict(told["metrics"])
+
+    def cost(self, keys: tuple[str, ...]) -> tuple[float, float]:
+        """(TEE, seconds) of some stages, as stored when they were computed."""
+        records = [record for record in map(self.run.store.record, keys) if record is not None]
+        return sum(r.tee for r in records), sum(r.seconds for r in records)

@@ -1,0 +1,391 @@
+"""The store: results of stages, addressed by key, each whole or absent.
+
+    store/objects/<key[:2]>/<key>/   artifacts and DONE.json (their hashes, what made them)
+    store/work/<key>.<attempt>.…/    a result in the making: owner.json and object/
+    store/leases/                    who works on what (lease.py)
+    store/quarantine/                damaged objects on their way out; discarded.jsonl says why
+
+Same key, same result, so nothing is ever overwritten. A result is built in a work folder, made
+durable, and moved into place by one rename, which fails if somebody was there first. A process
+may therefore be killed at any instruction, two may compute the same key, and a reader needs no
+lock. Every artifact is checked against its hash before it is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import socket
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.jobs.home import fsync_folder, make_private, write_json
+from engine.jobs.lease import (
+    Identity,
+    check_key,
+    holder,
+    is_alive,
+    process_identity,
+    sweep_leases,
+)
+
+DONE = "DONE.json"
+HALF_MADE = 3600.0  # seconds after which a work folder without an owner is a leftover
+State = Literal["ok", "absent", "damaged"]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")
+_log = logging.getLogger(__name__)
+
+
+class Damaged(RuntimeError):
+    """An artifact is missing or is not what its stage wrote. Discard the object and recompute."""
+
+    def __init__(self, key: str, name: str) -> None:
+        super().__init__(f"artifact {name!r} of stage {key} is damaged or missing")
+        self.key = key
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Artifact:
+    sha256: str
+    size: int  # bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """DONE.json: what a stage left, how, and at what cost. `na` says why a result cannot be.
+
+    `seconds` and `tee` are those of the whole trajectory that led here, resumed snapshots included.
+    """
+
+    key: str
+    kind: str
+    title: str
+    files: Mapping[str, Artifact]
+    seconds: float
+    tee: float
+    attempt: int
+    host: str
+    created: float  # epoch seconds
+    na: str | None = None
+    env: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """A store at `root`, which need not exist before the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def leases(self) -> Path:
+        return self.root / "leases"
+
+    def path(self, key: str) -> Path:
+        """Where the object is or will be. BadInput if `key` is not one."""
+        return self.root / "objects" / check_key(key)[:2] / key
+
+    def has(self, key: str) -> bool:
+        """Whether the stage was committed; says nothing of its files' health (see `check`)."""
+        return (self.path(key) / DONE).is_file()
+
+    def record(self, key: str) -> Record | None:
+        """What DONE.json says; None if there is none or it makes no sense."""
+        done = self.path(key) / DONE
+        try:
+            with _open_plain(done) as file:
+                record = _parse_record(json.loads(file.read()))
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            return None
+        return record if record.key == key else None
+
+    def check(self, key: str, deep: bool = False) -> State:
+        """Whether the object is there and whole.
+
+        The quick check compares sizes and times, and hashes only files whose time differs (as in
+        a copied store); `deep` hashes every file.
+        """
+        if not os.path.lexists(self.path(key)):
+            return "absent"
+        record = self.record(key)
+        if record is None:
+            return "damaged"
+        for name, artifact in record.files.items():
+            path = self.path(key) / name
+            try:
+                found = path.lstat()
+                if found.st_size != artifact.size:
+                    return "damaged"
+                suspicious = deep or found.st_mtime_ns != artifact.mtime_ns
+                if suspicious and _hash(path) != artifact.sha256:
+                    return "damaged"
+            except OSError:
+                return "damaged"
+        return "ok"
+
+    def verify_file(self, key: str, name: str) -> Path:
+        """The path of an artifact whose content was just checked. Raises Damaged."""
+        path = self.path(key) / name
+        try:
+            if _hash(path) == self._artifact(key, name).sha256:
+                return path
+        except OSError as problem:
+            raise Damaged(key, name) from problem
+        raise Damaged(key, name)
+
+    def open_verified(self, key: str, name: str) -> bytes:
+        """The content of an artifact; the bytes checked are the bytes returned. Raises Damaged."""
+        expected = self._artifact(key, name).sha256
+        try:
+            with _open_plain(self.path(key) / name) as file:
+                content = file.read()
+        except OSError as problem:
+            raise Damaged(key, name) from problem
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise Damaged(key, name)
+        return content
+
+    def _artifact(self, key: str, name: str) -> Artifact:
+        record = self.record(key)
+        if record is None or name not in record.files:
+            raise Damaged(key, name)
+        return record.files[name]
+
+    def discard(self, key: str, reason: str) -> bool:
+        """Removes an object so that it can be recomputed; False if there was none.
+
+        Only for the holder of the key's lease: anybody else might hit a healthy successor.
+        """
+        quarantine = self.root / "quarantine"
+        make_private(quarantine)
+        # A unique folder to move into: n discards of one key never collide.
+        aside = Path(tempfile.mkdtemp(prefix=f"{check_key(key)}.", dir=quarantine))
+        try:
+            self.path(key).rename(aside / "object")
+        except FileNotFoundError:
+            aside.rmdir()
+            return False
+        fsync_folder(self.path(key).parent)
+        _log.warning("discarded %s: %s", key, reason)
+        line = json.dumps({"t": time.time(), "key": key, "reason": reason}) + "\n"
+        with (quarantine / "discarded.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
+        shutil.rmtree(aside, ignore_errors=True)
+        return True
+
+    def begin(self, key: str, attempt: int) -> Work:
+        """A private folder in which to build the result of `key`."""
+        folder = self.root / "work"
+        make_private(folder)
+        prefix = f"{check_key(key)}.{attempt}.{os.getpid()}."
+        outer = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))  # mode 0700; pids do recur
+        write_json(outer / "owner.json", {"v": 1, **process_identity()._asdict()})
+        work = Work(self, key, attempt, outer)
+        make_private(work.path)
+        return work
+
+    def sweep(self) -> int:
+        """Removes what dead processes left behind; returns how many leftovers there were.
+
+        Safe at any time: a folder goes only if its owner is surely dead.
+        """
+        leftovers = [path for path in self.root.glob("work/*") if _is_orphan(path, self.leases)]
+        for path in self.root.glob("quarantine/*/"):
+            # An empty one may be about to receive its object.
+            if (path / "object").exists() or _age(path) > HALF_MADE:
+                leftovers.append(path)
+        for path in leftovers:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(leftovers) + sweep_leases(self.leases)
+
+
+class Work:
+    """A result in the making. Write plain files into `path`, then `commit` or `abandon`.
+
+    As a context manager it abandons what was not committed.
+    """
+
+    def __init__(self, store: Store, key: str, attempt: int, outer: Path) -> None:
+        self.key = key
+        self.attempt = attempt
+        self.path = outer / "object"
+        self._outer = outer
+        self._store = store
+
+    def commit(
+        self,
+        *,
+        kind: str,
+        title: str,
+        seconds: float,
+        tee: float,
+        na: str | None = None,
+        env: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        fence: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Publishes the files in `path` as the result of the key, durably.
+
+        False, and the work is dropped, if `fence()` says that the lease is no longer ours or if
+        somebody committed first. Raises ValueError for a name or value that may not be in an
+        object, OSError if the disk fails; the work folder is then still there.
+        """
+        files = {path.name: _seal(path) for path in sorted(self.path.iterdir())}
+        record = Record(
+            key=self.key,
+            kind=kind,
+            title=title,
+            files=files,
+            seconds=seconds,
+            tee=tee,
+            attempt=self.attempt,
+            host=socket.gethostname(),
+            created=time.time(),
+            na=na,
+            env=env or {},
+            config=config or {},
+            inputs=inputs or {},
+        )
+        write_json(self.path / DONE, {"v": 1, **asdict(record)})  # also fsyncs the folder
+        target = self._store.path(self.key)
+        make_private(target.parent.parent)
+        make_private(target.parent)
+        # The fence comes last: it narrows the window, and the rename closes it.
+        committed = fence() and _rename_if_absent(self.path, target)
+        if committed:
+            for folder in (target.parent, target.parent.parent, self._store.root):
+                fsync_folder(folder)
+        self.abandon()
+        return committed
+
+    def abandon(self) -> None:
+        """Removes the work folder; harmless after a commit."""
+        shutil.rmtree(self._outer, ignore_errors=True)
+
+    def __enter__(self) -> Work:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
+
+
+def _seal(path: Path) -> Artifact:
+    """Makes a file durable and measures it. ValueError if it may not be part of an object."""
+    if not _NAME.fullmatch(path.name) or path.name == DONE:
+        raise ValueError(f"artifact name {path.name!r}: use letters, digits and . _ + = @ -")
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError(f"artifact {path.name!r} is not a plain file")
+    with _open_plain(path) as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found = os.fstat(file.fileno())
+    return Artifact(digest, found.st_size, found.st_mtime_ns)
+
+
+def _open_plain(path: Path) -> BufferedReader:
+    """Opens a regular file; OSError for anything else, as a stranger's store may hold links."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return file
+
+
+def _hash(path: Path) -> str:
+    with _open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rename_if_absent(source: Path, target: Path) -> bool:
+    """Moves a folder; False if `target` is there (rename refuses a folder that is not empty)."""
+    try:
+        source.rename(target)
+    except OSError as problem:
+        if problem.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    return True
+
+
+def _is_orphan(work: Path, leases: Path) -> bool:
+    try:
+        owner = Identity.parse(json.loads((work / "owner.json").read_bytes()))
+        key = check_key(work.name.partition(".")[0])
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+        # Killed between making the folder and naming its owner; or not yet that far.
+        return _age(work) > HALF_MADE
+    if owner.host == socket.gethostname():
+        return not is_alive(owner)
+    # We cannot look at another machine's processes, but without a lease it may not commit.
+    return _age(work) > HALF_MADE and holder(leases, key) is None
+
+
+def _age(folder: Path) -> float:
+    """Seconds since something was last made or removed in `folder`; 0 if it is gone."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _parse_record(raw: Any) -> Record:
+    """Raises ValueError, TypeError or KeyError; fields of later versions are ignored.
+
+    The file may come from a stranger's store, so names are checked as strictly as in `commit`.
+    """
+    files = {}
+    for name, entry in _table(raw["files"]).items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"artifact name {name!r}")
+        files[name] = Artifact(_str(entry["sha256"]), int(entry["size"]), int(entry["mtime_ns"]))
+    return Record(
+        key=_str(raw["key"]),
+        kind=_str(raw["kind"]),
+        title=_str(raw["title"]),
+        files=files,
+        seconds=_number(raw["seconds"]),
+        tee=_number(raw["tee"]),
+        attempt=int(raw["attempt"]),
+        host=_str(raw["host"]),
+        created=_number(raw["created"]),
+        na=None if raw.get("na") is None else _str(raw["na"]),
+        env=_table(raw.get("env", {})),
+        config=_table(raw.get("config", {})),
+        inputs=_table(raw.get("inputs", {})),
+    )
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not a string: {value!r}")
+    return value
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"not a finite number: {value!r}")
+    return number
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"not a table: {value!r}")
+    return value

@@ -1,0 +1,286 @@
+"""A worker: one process on one device slot, which loads torch once and runs stage after stage.
+
+    supervisor → worker (stdin):   {"run": folder, "stage": {…}}            one line a stage
+    worker → supervisor (fd):      {"started": key, "attempt": n}, {"ended": key, "outcome": …}
+
+The only door from the job engine into the lab. It ends when its stdin closes, so it never outlives
+its supervisor by more than the stage under way, whose result it still commits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine.jobs.events import EventWriter
+from engine.jobs.home import make_private, write_json
+from engine.jobs.lease import Lease
+from engine.jobs.store import Damaged, Store, Work
+from engine.spec.errors import BadInput
+from engine.spec.plan import Stage
+
+T = TypeVar("T")
+HEARTBEAT = 10.0  # seconds between signs of life
+
+
+class Worker:
+    def __init__(self, store: Store, device: str, threads: int, reply: int) -> None:
+        self.store = store
+        self.device = device
+        self.threads = threads
+        self.reply = reply
+        self.stopping = False
+        self.kept: OrderedDict[str, Any] = OrderedDict()
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to pass on
+
+    def _on_signal(self, *_: object) -> None:
+        self.stopping = True  # nothing else: a handler may run in the middle of an import
+
+    def serve(self) -> None:
+        """Run what comes in on stdin until it closes or we are told to stop."""
+        self.env = prepare_torch(self.device, self.threads)
+        self.tell(ready=True)
+        for line in sys.stdin:
+            order = json.loads(line)
+            stage = Stage(**order["stage"] | {"after": tuple(order["stage"]["after"])})
+            self.tell(**self.run(Path(order["run"]), stage))
+            if self.stopping:
+                return
+
+    def tell(self, **message: Any) -> None:
+        # The supervisor may be gone; the stage's result is in the store all the same.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.reply, json.dumps(message).encode() + b"\n")
+
+    def run(self, run_folder: Path, stage: Stage) -> dict[str, Any]:
+        """One attempt at a stage: lease, compute, commit. Returns the message about its end."""
+        lease = Lease.acquire(self.store.leases, stage.key)
+        if lease is None:
+            return {"ended": stage.key, "outcome": "held", "reason": "another process computes it"}
+        with lease:
+            if self.store.has(stage.key):
+                return {"ended": stage.key, "outcome": "cached", "reason": ""}
+            folder = run_folder / "attempts" / f"{stage.key[:16]}.{lease.attempt}"
+            make_private(folder)
+            self.tell(started=stage.key, attempt=lease.attempt)
+            began = time.perf_counter()
+            with (
+                EventWriter(folder / "events.jsonl", stage.key, lease.attempt) as events,
+                output_to(folder / "output.log"),
+                heartbeats(lease, events),
+            ):
+                events.emit("start", title=stage.title, kind=stage.kind, device=self.device)
+                end = self._attempt(stage, lease, events, folder, began)
+                final = {"done": "end", "na": "end", "stopped": "stopped"}.get(
+                    end["outcome"], "error"
+                )
+                events.emit(final, **end)
+            told = {"stage": stage.key, "attempt": lease.attempt, "title": stage.title, **end}
+            write_json(folder / "exit.json", {"v": 1, "t": time.time(), **told})
+            return {"ended": stage.key, **end}
+
+    def _attempt(
+        self, stage: Stage, lease: Lease, events: EventWriter, folder: Path, began: float
+    ) -> dict[str, Any]:
+        from engine.lab.context import Failed, NotApplicable, Stopped
+        from engine.lab.stages import RUN
+
+        outcome, reason, na, tee = "done", "", None, 0.0
+        with self.store.begin(stage.key, lease.attempt) as work:
+            try:
+                context = StageContext(self, stage, work, events)
+                context.raise_if_stopped()
+                try:
+                    tee = RUN[stage.kind](stage.config, context)
+                except NotApplicable as why:
+                    outcome, reason, na = "na", str(why), str(why)
+                committed = work.commit(
+                    kind=stage.kind,
+                    title=stage.title,
+                    seconds=time.perf_counter() - began + context.carried_seconds(),
+                    tee=tee,
+                    na=na,
+                    env=self.env,
+                    config=stage.config,
+                    inputs=stage.inputs,
+                    fence=lease.still_ours,
+                )
+                if not committed:
+                    outcome, reason = "cached", "another process was first"
+            except Stopped:
+                outcome, reason = "stopped", "asked to stop"
+            except Damaged as damage:
+                return self._end("damaged", str(damage), began, 0.0) | {"damaged": damage.key}
+            except (Failed, BadInput) as why:
+                outcome, reason = "failed", str(why)
+            except Exception as error:
+                traceback.print_exc()
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{Path(last.filename).name}:{last.lineno}"
+                told = str(error).strip().split("\n")[0][:300]
+                outcome = "failed"
+                reason = f"{type(error).__name__}: {told} ({place}; {folder / 'output.log'})"
+        return self._end(outcome, reason, began, tee)
+
+    def _end(self, outcome: str, reason: str, began: float, tee: float) -> dict[str, Any]:
+        return {
+            "outcome": outcome,
+            "reason": reason,
+            "seconds": time.perf_counter() - began,
+            "tee": tee,
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+
+
+class StageContext:
+    """`engine.lab.context.Context` for one attempt."""
+
+    def __init__(self, worker: Worker, stage: Stage, work: Work, events: EventWriter) -> None:
+        self.device = worker.device
+        self._worker = worker
+        self._stage = stage
+        self._work = work
+        self._events = events
+        self._last: dict[str, float] = {}
+
+    @property
+    def folder(self) -> Path:
+        return self._work.path
+
+    def key(self, role: str) -> str | None:
+        if role == "previous":
+            for key in self._stage.after:
+                record = self._worker.store.record(key)
+                if record is not None and record.na is None:
+                    return key
+            return None
+        return self._stage.inputs.get(role)
+
+    def carried_seconds(self) -> float:
+        """Seconds of the snapshot this stage goes on from: costs are told for whole trajectories."""
+        key = self.key("previous")
+        record = self._worker.store.record(key) if key is not None else None
+        return record.seconds if record is not None else 0.0
+
+    def file(self, role: str, name: str) -> Path:
+        key = self.key(role)
+        if key is None:
+            raise KeyError(f"stage {self._stage.title} has no input {role!r}")
+        return self._worker.store.verify_file(key, name)
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        kept = self._worker.kept
+        if key not in kept:
+            kept.clear()  # one data set at a time: the next may need the room
+            kept[key] = make()
+        value: T = kept[key]
+        return value
+
+    def phase(self, name: str) -> None:
+        self._events.emit("phase", name=name)
+
+    def progress(self, done: int, total: int) -> None:
+        self._events.emit("progress", done=done, total=total)
+
+    def metric(self, name: str, step: int, value: float) -> None:
+        self._events.emit("metric", name=name, step=step, value=value)
+
+    def probe(self, name: str, step: int, data: dict[str, Any]) -> None:
+        self._events.emit("probe", name=name, step=step, **data)
+
+    def warn(self, text: str) -> None:
+        self._events.emit("warning", text=text)
+
+    def due(self, what: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if now - self._last.get(what, -1e9) < seconds:
+            return False
+        self._last[what] = now
+        return True
+
+    def raise_if_stopped(self) -> None:
+        if self._worker.stopping:
+            from engine.lab.context import Stopped
+
+            raise Stopped
+
+
+def prepare_torch(device: str, threads: int) -> dict[str, Any]:
+    """Import torch, make it deterministic, and say what it is."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    # Operations without a deterministic version warn rather than stop a run of two days.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    env: dict[str, Any] = {"torch": torch.__version__, "device": device, "threads": threads}
+    if device == "cuda":
+        env["gpu"] = torch.cuda.get_device_name()
+    return env
+
+
+@contextlib.contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Send everything this process prints, also from C, to a file of the attempt's own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, saved in zip((1, 2), before, strict=True):
+            os.dup2(saved, number)
+            os.close(saved)
+        os.close(target)
+
+
+@contextlib.contextmanager
+def heartbeats(lease: Lease, events: EventWriter) -> Iterator[None]:
+    """Signs of life while a stage computes, from a thread."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            lease.heartbeat()
+            events.emit("heartbeat")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--reply", type=int, required=True)
+    options = parser.parse_args()
+    Worker(Store(options.store), options.device, options.threads, options.reply).serve()
+
+
+if __name__ == "__main__":
+    main()

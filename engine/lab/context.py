@@ -1,0 +1,65 @@
+"""All a stage knows of the engine that runs it: report, ask whether to stop, read inputs, write files.
+
+The science never imports the job engine; the worker hands it something of this shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The engine asked the stage to stop; nothing is committed."""
+
+
+class NotApplicable(Exception):
+    """The stage cannot give a result under these conditions; the row reads n/a with this reason."""
+
+
+class Failed(Exception):
+    """The stage ended for a reason worth one plain line, such as a method that diverged."""
+
+
+class Context(Protocol):
+    """What a stage is given. Reports never block and never raise."""
+
+    device: str  # "cpu" or "cuda"
+
+    @property
+    def folder(self) -> Path:
+        """Where this stage writes its artifacts."""
+        ...
+
+    def key(self, role: str) -> str | None:
+        """Store key of an input, or None when the stage has no such input."""
+        ...
+
+    def file(self, role: str, name: str) -> Path:
+        """A verified artifact of an input."""
+        ...
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        """`make()`, or its value from an earlier stage of this worker: for data sets."""
+        ...
+
+    def phase(self, name: str) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def metric(self, name: str, step: int, value: float) -> None: ...
+
+    def probe(self, name: str, step: int, data: dict[str, Any]) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def due(self, what: str, seconds: float) -> bool:
+        """True when at least `seconds` have passed since the last True for `what`."""
+        ...
+
+    def raise_if_stopped(self) -> None:
+        """Raises Stopped when the engine wants this stage to end."""
+        ...

@@ -1,0 +1,42 @@
+"""A multilayer perceptron on pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from engine.spec.component import Card, Model
+
+if TYPE_CHECKING:
+    import torch
+
+
+class MLP(Model):
+    """`depth` hidden ReLU layers of `width` units on normalised, flattened pixels."""
+
+    name: Literal["mlp"] = "mlp"
+    width: int = Field(default=256, ge=1)
+    depth: int = Field(default=1, ge=1)
+
+    card: ClassVar = Card(
+        title="Multilayer perceptron",
+        summary="Trains in seconds on a CPU and memorises enough to show every effect.",
+        reference="standard",
+    )
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
+    ) -> torch.nn.Module:
+        from math import prod
+
+        from torch import nn
+
+        from engine.lab.models._layers import Normalise
+
+        layers: list[nn.Module] = [Normalise(mean, std), nn.Flatten()]
+        size = prod(shape)
+        for _ in range(self.depth):
+            layers += [nn.Linear(size, self.width), nn.ReLU()]
+            size = self.width
+        return nn.Sequential(*layers, nn.Linear(size, classes))

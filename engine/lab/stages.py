@@ -1,0 +1,242 @@
+"""The stages of an experiment, from inputs to artifacts. Each commits what the next one reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensors
+from engine.lab.context import Context, Failed
+from engine.lab.randomness import stream
+from engine.lab.selection import choose, validation_cut
+from engine.lab.state import MODEL, STATE
+from engine.lab.subject import Subject
+from engine.lab.training import Look, fit
+from engine.lab.unlearning import UnlearnTask, unlearn
+from engine.lab.views import Poison, Rows, TrainingSet
+from engine.spec.component import Attack, Audit, Component, Data, Method, Model
+from engine.spec.experiment import Train
+from engine.spec.registry import find
+
+T = TypeVar("T", bound=Component)
+Config = dict[str, Any]
+PIXELS, ROWS, POISON, SCORES = (
+    f"{name}.safetensors" for name in ("pixels", "rows", "poison", "scores")
+)
+
+
+def run_data(config: Config, ctx: Context) -> float:
+    """Decode a data set once. → pixels.safetensors, data.json"""
+    data = _component("data", config["data"], Data)
+    if data.inspect().digest != config["digest"]:
+        raise Failed("the data set changed after the run was planned: start the run again")
+    arrays = {key: torch.from_numpy(value) for key, value in data.read().items()}
+    save_tensors(ctx.folder, PIXELS, arrays)
+    pixels = arrays["train_x"].to(torch.float64).div_(255)
+    std = pixels.std(dim=(0, 2, 3), correction=0)
+    save_json(
+        ctx.folder,
+        "data.json",
+        {
+            "shape": list(arrays["train_x"].shape[1:]),
+            "classes": config["classes"],
+            "mean": pixels.mean(dim=(0, 2, 3)).tolist(),
+            "std": torch.where(std > 0, std, torch.ones_like(std)).tolist(),
+        },
+    )
+    return 0.0
+
+
+def run_split(config: Config, ctx: Context) -> float:
+    """Cut the validation rows off, before any poisoning. → rows.safetensors (training, validation)"""
+    count = len(_pixels(ctx)["train_y"])
+    training, validation = validation_cut(count, config["validation"], config["seed"])
+    rows = {"training": torch.from_numpy(training), "validation": torch.from_numpy(validation)}
+    save_tensors(ctx.folder, ROWS, rows)
+    return 0.0
+
+
+def run_select(config: Config, ctx: Context) -> float:
+    """Choose the rows to poison. → rows.safetensors (poisoned)"""
+    labels = _pixels(ctx)["train_y"].cpu().numpy()
+    training = load_tensors(ctx.file("split", ROWS))["training"].numpy()
+    chosen = choose(config["rule"], training, labels, config["seed"])
+    save_tensors(ctx.folder, ROWS, {"poisoned": torch.from_numpy(chosen)})
+    return 0.0
+
+
+def run_craft(config: Config, ctx: Context) -> float:
+    """Make the poison. → poison.safetensors, poison.json"""
+    attack = _component("attack", config["attack"], Attack)
+    rows = load_tensors(ctx.file("select", ROWS))["poisoned"].to(ctx.device)
+    pixels = _pixels(ctx)
+    data = TrainingSet(pixels["train_x"], pixels["train_y"])
+    poison = attack.craft(data, rows, config["seed"])
+    tensors = {"rows": poison.rows, "inputs": poison.inputs, "labels": poison.labels}
+    save_tensors(ctx.folder, POISON, tensors | poison.extras)
+    save_json(ctx.folder, "poison.json", {"movable": poison.movable, "facts": poison.facts})
+    return 0.0
+
+
+def run_train(config: Config, ctx: Context) -> float:
+    """Train from scratch, on poisoned data or (input "exclude") without some rows. → model"""
+    scene = Scene(ctx, config)
+    recipe = Train.model_validate(config["train"])
+    rows = scene.training_rows
+    if ctx.key("exclude") is not None:
+        left_out = load_tensors(ctx.file("exclude", ROWS))["poisoned"].to(ctx.device)
+        rows = rows[~torch.isin(rows, left_out)]
+    torch.manual_seed(stream(config["seed"], config["role"], "init"))
+    model = scene.new_model()
+    seed = stream(config["seed"], config["role"])
+    fit(model, scene.data, rows, recipe, seed, ctx, scene.look(config, ctx))
+    save_tensors(ctx.folder, MODEL, model.state_dict())
+    return recipe.epochs * len(rows) / len(scene.training_rows)
+
+
+def run_unlearn(config: Config, ctx: Context) -> float:
+    """Unlearn to one budget, going on from the segment before if there is one. → model, state"""
+    scene = Scene(ctx, config)
+    model = scene.load_model("start")
+    task = UnlearnTask(
+        model=model,
+        data=scene.data,
+        retain=scene.retain_rows,
+        forget=scene.forget_rows,
+        recipe=Train.model_validate(config["train"]),
+        seed=stream(config["seed"], "unlearn"),
+        device=ctx.device,
+        classes=len(scene.facts["classes"]),
+    )
+    method = _component("method", config["method"], Method)
+    previous: Path | None = None
+    if ctx.key("previous") is not None:
+        files = [ctx.file("previous", name) for name in (MODEL, STATE, "state.json")]
+        previous = files[0].parent
+    unlearn(method, task, config["budget_tee"], ctx, previous, scene.look(config, ctx))
+    task.save(ctx.folder)
+    return task.meter.tee
+
+
+def run_audit(config: Config, ctx: Context) -> float:
+    """Measure one model, in float32. → measurements.json, perhaps scores.safetensors"""
+    scene = Scene(ctx, config)
+    audit = _component("audit", config["audit"], Audit)
+    measured = audit.measure(scene.subject(scene.load_model("model"), config["seed"]))
+    if measured.arrays:
+        save_tensors(ctx.folder, SCORES, measured.arrays)
+    name = config["audit"]["name"]
+    save_json(ctx.folder, "measurements.json", {"audit": name, "metrics": measured.metrics})
+    return 0.0
+
+
+RUN: dict[str, Callable[[Config, Context], float]] = {
+    "data": run_data,
+    "split": run_split,
+    "select": run_select,
+    "craft": run_craft,
+    "train": run_train,
+    "unlearn": run_unlearn,
+    "audit": run_audit,
+}
+"""Stage kind → function; each returns the TEE spent, from the start of the trajectory on."""
+
+
+class Scene:
+    """The inputs that training, unlearning and audits have in common, on the stage's device."""
+
+    def __init__(self, ctx: Context, config: Config) -> None:
+        self.ctx = ctx
+        self.config = config
+        self.pixels = _pixels(ctx)
+        self.facts = load_json(ctx.file("data", "data.json"))
+        self.split = {k: v.to(ctx.device) for k, v in load_tensors(ctx.file("split", ROWS)).items()}
+        self.poison = _poison(ctx) if ctx.key("craft") is not None else None
+        self.data = TrainingSet(self.pixels["train_x"], self.pixels["train_y"], self.poison)
+
+    @property
+    def training_rows(self) -> Tensor:
+        """All rows of the training, poisoned ones included; int64."""
+        rows = self.split["training"]
+        if self.poison is None:
+            return rows
+        added = self.poison.rows[self.poison.rows >= len(self.pixels["train_y"])]
+        return torch.cat([rows, added])
+
+    @property
+    def retain_rows(self) -> Tensor:
+        rows = self.training_rows
+        return rows[~torch.isin(rows, self.forget_rows)]
+
+    @property
+    def forget_rows(self) -> Tensor:
+        assert self.poison is not None, "only poisoned data have a forget set"
+        return self.poison.rows
+
+    def new_model(self) -> nn.Module:
+        model = _component("model", self.config["model"], Model)
+        facts = self.facts
+        built = model.build(
+            tuple(facts["shape"]), len(facts["classes"]), facts["mean"], facts["std"]
+        )
+        return built.to(self.ctx.device)
+
+    def load_model(self, role: str) -> nn.Module:
+        model = self.new_model()
+        model.load_state_dict(load_tensors(self.ctx.file(role, MODEL), self.ctx.device))
+        return model
+
+    def subject(self, model: nn.Module, seed: int) -> Subject:
+        test = TrainingSet(self.pixels["test_x"], self.pixels["test_y"])
+        clean = TrainingSet(self.pixels["train_x"], self.pixels["train_y"])
+        device = self.ctx.device
+        assert self.poison is not None, "audits look at poisoned data"
+        return Subject(
+            model=model.eval(),
+            retain=Rows(self.data, self.retain_rows),
+            forget=Rows(self.data, self.poison.rows),
+            validation=Rows(clean, self.split["validation"]),
+            test=Rows(test, torch.arange(len(test), device=device)),
+            base=Rows(clean, self.poison.rows[self.poison.rows < len(clean)]),
+            poison=self.poison,
+            seed=seed,
+            device=device,
+            classes=len(self.facts["classes"]),
+        )
+
+    def look(self, config: Config, ctx: Context) -> Look | None:
+        """A cheap look at the model under way, for people who watch; it changes nothing."""
+        if self.poison is None or "attack" not in config:
+            return None
+        attack = _component("attack", config["attack"], Attack)
+
+        def look(model: nn.Module, step: int) -> None:
+            was_training = model.training
+            for name, data in attack.glimpse(self.subject(model, seed=0)).items():
+                ctx.probe(name, step, data)
+            model.train(was_training)
+
+        return look
+
+
+def _component(kind: str, config: Config, base: type[T]) -> T:
+    component = find(kind, config["name"]).model_validate(config)
+    assert isinstance(component, base)
+    return component
+
+
+def _pixels(ctx: Context) -> dict[str, Tensor]:
+    """The decoded data set on the device; kept by the worker from one stage to the next."""
+    key = f"{ctx.key('data')} on {ctx.device}"
+    return ctx.shared(key, lambda: load_tensors(ctx.file("data", PIXELS), ctx.device))
+
+
+def _poison(ctx: Context) -> Poison:
+    tensors = load_tensors(ctx.file("craft", POISON), ctx.device)
+    told = load_json(ctx.file("craft", "poison.json"))
+    rows, inputs, labels = (tensors.pop(name) for name in ("rows", "inputs", "labels"))
+    return Poison(rows, inputs, labels, tensors, told["movable"], told["facts"])

@@ -1,0 +1,95 @@
+"""Snapshots of a method under way: model, optimizers, teachers and tensors, without pickle."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensors
+
+MODEL = "model.safetensors"
+STATE = "state.safetensors"
+STATE_JSON = "state.json"
+FILES = (MODEL, STATE, STATE_JSON)
+OPTIMIZERS = {cls.__name__: cls for cls in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)}
+
+
+def pack(folder: Path, model: nn.Module, state: dict[str, Any], counters: dict[str, Any]) -> None:
+    """Write a model and what a method keeps beside it. Raises TypeError for what cannot be kept."""
+    save_tensors(folder, MODEL, model.state_dict())
+    tensors: dict[str, Tensor] = {}
+    parts: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            tensors[name] = value
+            parts[name] = {"kind": "tensor"}
+        elif isinstance(value, nn.Module):
+            tensors |= {f"{name}/{key}": t for key, t in value.state_dict().items()}
+            parts[name] = {"kind": "module", "training": value.training}
+        elif isinstance(value, torch.optim.Optimizer):
+            parts[name] = _pack_optimizer(name, value, model, tensors)
+        else:
+            raise TypeError(
+                f"state[{name!r}] is a {type(value).__name__}; only tensors, modules shaped like "
+                "the model, and SGD, Adam or AdamW over its parameters can be kept"
+            )
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    save_tensors(folder, STATE, tensors)
+    save_json(folder, STATE_JSON, {"counters": counters, "parts": parts, "frozen": frozen})
+
+
+def unpack(folder: Path, model: nn.Module, state: dict[str, Any], device: str) -> dict[str, Any]:
+    """Undo `pack` into `model` and `state`; returns the counters."""
+    model.load_state_dict(load_tensors(folder / MODEL, device))
+    told = load_json(folder / STATE_JSON)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in told["frozen"])
+    tensors = load_tensors(folder / STATE, device)
+    for name, part in told["parts"].items():
+        if part["kind"] == "tensor":
+            state[name] = tensors[name]
+        elif part["kind"] == "module":
+            module = copy.deepcopy(model).requires_grad_(False)
+            module.load_state_dict(_below(name, tensors))
+            state[name] = module.train(part["training"])
+        else:
+            state[name] = _unpack_optimizer(name, part, model, tensors)
+    return dict(told["counters"])
+
+
+def _pack_optimizer(
+    name: str, optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
+) -> dict[str, Any]:
+    names = {id(parameter): key for key, parameter in model.named_parameters()}
+    groups = []
+    for group in optimizer.param_groups:
+        keys = [names[id(parameter)] for parameter in group["params"]]
+        groups.append({k: v for k, v in group.items() if k != "params"} | {"params": keys})
+        for key, parameter in zip(keys, group["params"], strict=True):
+            for slot, value in optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    tensors[f"{name}/{slot}/{key}"] = value
+    return {"kind": "optimizer", "class": type(optimizer).__name__, "groups": groups}
+
+
+def _unpack_optimizer(
+    name: str, part: dict[str, Any], model: nn.Module, tensors: dict[str, Tensor]
+) -> torch.optim.Optimizer:
+    parameters = dict(model.named_parameters())
+    groups = [
+        group | {"params": [parameters[key] for key in group["params"]]} for group in part["groups"]
+    ]
+    optimizer = OPTIMIZERS[part["class"]](groups, lr=groups[0]["lr"])
+    for path, tensor in _below(name, tensors).items():
+        slot, key = path.split("/", 1)
+        optimizer.state[parameters[key]][slot] = tensor
+    return optimizer
+
+
+def _below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}

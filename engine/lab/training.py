@@ -1,0 +1,162 @@
+"""The training loop: every model of every experiment, poisoned or retrained, comes out of `fit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from engine.lab.context import Context, Failed
+from engine.lab.randomness import stream
+from engine.lab.views import TrainingSet, epoch_order, random_moves
+from engine.spec.experiment import Train
+
+Look = Callable[[nn.Module, int], None]
+
+
+def fit(
+    model: nn.Module,
+    data: TrainingSet,
+    rows: Tensor,
+    recipe: Train,
+    seed: int,
+    ctx: Context,
+    look: Look | None = None,
+) -> None:
+    """Train `model` in place on some rows of `data` (int64 [M], any device) by the recipe.
+
+    Order and augmentation depend on `seed` and the epoch only. Nothing in the loop waits for the
+    device; the loss is read at most twice a second, when it is reported. `look(model, step)` is
+    called now and then, for probes; it must leave the model as it found it.
+
+    Raises Failed when the loss stops being finite.
+    """
+    device = ctx.device
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    net = torch.compile(model) if recipe.compile else model
+    optimizer = make_optimizer(model, recipe)
+    rows = rows.to(device)
+    size = recipe.batch_size
+    per_epoch = math.ceil(len(rows) / size)
+    total = recipe.epochs * per_epoch
+    mean_loss = RunningMean(device)
+
+    for epoch in range(recipe.epochs):
+        model.train()
+        order = rows[epoch_order(len(rows), seed, "order", epoch, device)]
+        moves = None
+        if recipe.augment == "crop-flip":
+            moves = random_moves(len(rows), recipe.crop_padding, seed, "augment", epoch).to(device)
+        for index in range(per_epoch):
+            step = epoch * per_epoch + index
+            ctx.raise_if_stopped()
+            torch.manual_seed(stream(seed, "dropout", step))
+            set_lr(optimizer, recipe.lr * lr_factor(recipe, step, total))
+
+            part = slice(index * size, (index + 1) * size)
+            if moves is None:
+                batch = data.take(order[part])
+            else:
+                batch = data.take_augmented(order[part], moves[part], recipe.crop_padding)
+            inputs = batch.inputs.contiguous(memory_format=layout)
+            with autocast(recipe.precision, device):
+                loss = cross_entropy(net(inputs), batch.labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+            mean_loss.add(loss)
+            if ctx.due("loss", 0.5) or step + 1 == total:
+                report_loss(ctx, mean_loss, step + 1, total)
+        if look is not None and (ctx.due("look", 1.0) or epoch + 1 == recipe.epochs):
+            look(model, (epoch + 1) * per_epoch)
+
+
+def make_optimizer(model: nn.Module, recipe: Train) -> torch.optim.Optimizer:
+    """The recipe's optimizer, fused: one kernel for all parameters, the same result every time."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def lr_factor(recipe: Train, step: int, total: int) -> float:
+    """Share of the peak rate used for 0-based `step` of `total`.
+
+    `warmup` is a linear rise over that share of the steps (one-cycle: at least 30 %, as in Smith &
+    Topin 2018), after which cosine and one-cycle fall along half a cosine towards zero.
+    """
+    share = max(recipe.warmup, 0.3) if recipe.schedule == "one-cycle" else recipe.warmup
+    rise = math.ceil(share * total)
+    if step < rise:
+        return (step + 1) / rise
+    if recipe.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def autocast(precision: str, device: str) -> torch.autocast:
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+class RunningMean:
+    """Mean of losses since the last reading, summed on the device so that no step waits."""
+
+    def __init__(self, device: str) -> None:
+        self.sum = torch.zeros((), device=device)
+        self.count = 0
+
+    def add(self, value: Tensor) -> None:
+        self.sum += value.detach()
+        self.count += 1
+
+    def read(self) -> float:
+        """The mean, then start anew. Waits for the device."""
+        mean = float(self.sum) / max(1, self.count)
+        self.sum.zero_()
+        self.count = 0
+        return mean
+
+
+def report_loss(ctx: Context, mean: RunningMean, step: int, total: int) -> None:
+    loss = mean.read()
+    ctx.progress(step, total)
+    ctx.metric("loss", step, loss)
+    if not math.isfinite(loss):
+        raise Failed(f"diverged at step {step}: the loss is {loss}")
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, batches: object) -> tuple[Tensor, Tensor]:
+    """Logits float32 [M, K] and labels [M] over an iterable of batches, in eval mode and float32."""
+    was_training = model.training
+    model.eval()
+    logits, labels = [], []
+    for batch in batches:  # type: ignore[attr-defined]
+        logits.append(model(batch.inputs).float())
+        labels.append(batch.labels)
+    model.train(was_training)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def accuracy(model: nn.Module, batches: object) -> float:
+    """Share of rows whose largest logit is their label's."""
+    logits, labels = predictions(model, batches)
+    return float((logits.argmax(1) == labels).double().mean())

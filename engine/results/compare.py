@@ -1,0 +1,296 @@
+"""Measurements in, comparison rows out: the one table behind every view, export and verdict.
+
+A row is one metric of one audit of one (setting, attack, method, variant, budget), over seeds.
+Rows are plain JSON; whatever is undefined is None.
+
+    values       aligned with `seeds`, None where a seed gave none; `n` counts the others
+    mean, lo, hi 95 % t-interval over the seeds
+    gap          mean paired difference to retraining, over the seeds both have; None for
+                 retraining itself. `retrain_mean` is retraining's mean over those seeds
+    recovery     (none - this) / (none - retrain), means over the seeds all three have: 0 for none,
+                 1 for retraining. None when none - retrain is within noise: its 95 % interval
+                 contains 0. A single seed has no interval; there the metric's margin stands in
+    tee, seconds mean own cost of the seeds that finished
+    verdict      its word and reason, for the audit's primary metric only
+
+Metrics that must not be averaged (p-values) have values, and None for everything computed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from engine.results.statistics import Estimate, mean, paired_difference, t_interval
+from engine.results.tidy import AuditLike, Audits, Measurement, finite
+from engine.results.verdict import (
+    UTILITY_AUDIT,
+    UTILITY_METRIC,
+    Candidate,
+    Verdict,
+    judge,
+)
+from engine.spec.errors import BadInput
+
+Row = dict[str, Any]
+Values = dict[int, float]  # seed -> value
+Model = tuple[str, str, str, str, float | None]  # setting, attack, method, variant, budget
+
+FEW_SEEDS = 3  # below this a verdict's reason says how few there are
+STATUSES = ("ok", "n/a", "failed", "missing")  # where two runs differ on a cell, the earlier holds
+ROLES = ("none", "retrain", "retrain-fresh", "unlearn")
+
+
+class Place(NamedTuple):
+    """Where a row's measurements belong, seed and metric aside."""
+
+    setting: str
+    attack: str
+    method: str
+    variant: str
+    budget: float | None
+    audit: str
+    role: str
+
+    @property
+    def family(self) -> tuple[str, str, str]:
+        return self.setting, self.attack, self.audit
+
+    @property
+    def model(self) -> Model:
+        return self[:5]
+
+    def order(self) -> tuple[Any, ...]:
+        budget = (self.budget is not None, self.budget or 0.0)
+        rank = ROLES.index(self.role)
+        return self.setting, self.attack, rank, self.method, self.variant, budget, self.audit
+
+    def __str__(self) -> str:
+        budget = "" if self.budget is None else f"budget {self.budget:g}"
+        words = (self.setting, self.attack, self.method, self.variant, budget, self.audit)
+        return " / ".join(word for word in words if word)
+
+
+@dataclass(slots=True)
+class Group:
+    """All measurements of one place: metric -> seed -> value, and each seed's outcome."""
+
+    place: Place
+    metrics: dict[str, Values] = field(default_factory=dict)
+    outcomes: dict[int, Measurement] = field(default_factory=dict)  # any one of the seed's
+
+    def values(self, metric: str) -> Values:
+        return self.metrics.get(metric, {})
+
+    def cost(self) -> tuple[float | None, float | None]:
+        done = [m for m in self.outcomes.values() if m.status == "ok"]
+        if not done:
+            return None, None
+        return mean([m.tee for m in done]), mean([m.seconds for m in done])
+
+
+def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
+    """Rows in a fixed order: by setting, attack, role, method, variant, budget, audit, metric.
+
+    The primary metric comes first. Several runs may be given together: their seeds are united.
+    Raises BadInput if two runs give different values for the same thing.
+    """
+    groups = gather(measurements)
+    families: dict[tuple[str, str, str], list[Group]] = defaultdict(list)
+    for group in groups:
+        families[group.place.family].append(group)
+    utility = {
+        group.place.model: group.values(UTILITY_METRIC)
+        for group in groups
+        if group.place.audit == UTILITY_AUDIT
+    }
+    verdicts = {
+        place: verdict
+        for family in families.values()
+        for place, verdict in _verdicts(family, utility, audits).items()
+    }
+    rows: list[Row] = []
+    for group in groups:
+        audit = audits.get(group.place.audit)
+        primary = audit.primary if audit else ""
+        others = sorted(group.metrics.keys() - {primary, ""})
+        for name in [primary, *others] if primary else others:
+            row = _row(group, name, families[group.place.family], audit)
+            if name == primary:
+                verdict = verdicts[group.place]
+                remarks = (verdict.reason, *_remarks(group, row["n"]))
+                row |= {"primary": True, "verdict": verdict.word, "reason": "; ".join(remarks)}
+            rows.append(row)
+    return rows
+
+
+def _verdicts(
+    family: Sequence[Group], utility: Mapping[Model, Values], audits: Audits
+) -> dict[Place, Verdict]:
+    """Judge the primary metric of every member of a family; nothing if its audit is unknown."""
+    audit = audits.get(family[0].place.audit)
+    if audit is None:
+        return {}
+    candidates = [
+        Candidate(
+            role=group.place.role,
+            values=group.values(audit.primary),
+            companions=group.metrics,
+            utility=utility.get(group.place.model, {}),
+            absent=_absence(group),
+        )
+        for group in family
+    ]
+    words = judge(candidates, audit.metrics[audit.primary])
+    return {group.place: word for group, word in zip(family, words, strict=True)}
+
+
+def _absence(group: Group) -> str:
+    """Why a group has no values, from its worst seed: "needs 3 TEE", "failed: out of memory"."""
+    worst = max(group.outcomes.values(), key=lambda m: (STATUSES.index(m.status), m.reason))
+    if worst.status == "ok":
+        return ""
+    return worst.reason if worst.status == "n/a" else f"{worst.status}: {worst.reason}"
+
+
+def _remarks(group: Group, n: int) -> list[str]:
+    """What a reader must know of the seeds behind a verdict."""
+    if n == 0:
+        return []
+    lost = len(group.outcomes) - n
+    remarks = []
+    if lost:
+        why = _absence(group) or "no value"
+        remarks.append(f"{lost} of {len(group.outcomes)} seeds without a value ({why})")
+    if n < FEW_SEEDS:
+        remarks.append(f"only {n} seed{'s' if n > 1 else ''}")
+    return remarks
+
+
+# --- gathering -----------------------------------------------------------------------------------
+
+
+def gather(measurements: Iterable[Measurement]) -> list[Group]:
+    """Unite runs, drop identical duplicates, and sort. Raises BadInput where runs disagree."""
+    cells: dict[tuple[Place, int], list[Measurement]] = defaultdict(list)
+    for m in measurements:
+        place = Place(m.setting, m.attack, m.method, m.variant, m.budget, m.audit, m.role)
+        cells[place, m.seed].append(m)
+    groups: dict[Place, Group] = {}
+    for (place, seed), told in cells.items():
+        best = min((m.status for m in told), key=STATUSES.index)
+        found = [m for m in told if m.status == best]
+        group = groups.setdefault(place, Group(place))
+        group.outcomes[seed] = min(found, key=lambda m: (m.run, m.tee, m.seconds, m.reason))
+        for metric, value in _agreed(found, place).items():
+            values = group.metrics.setdefault(metric, {})  # a row even if no seed has a value
+            if value is not None:
+                values[seed] = value
+    _one_reference(groups)
+    return sorted(groups.values(), key=lambda group: group.place.order())
+
+
+def _agreed(found: Sequence[Measurement], place: Place) -> dict[str, float | None]:
+    """metric -> value of one cell, told by one run or by several alike."""
+    told: dict[str, Measurement] = {}
+    for m in found:
+        first = told.setdefault(m.metric, m)
+        if finite(first.value) != finite(m.value):
+            runs = f"run {m.run}" if m.run == first.run else f"runs {first.run} and {m.run}"
+            raise BadInput(
+                f"{runs}: two values of {m.metric} for {place}, seed {m.seed}: {first.value} and "
+                f"{m.value}. The same names stand for different experiments; compare them apart."
+            )
+    return {metric: finite(m.value) for metric, m in told.items()}
+
+
+def _one_reference(groups: Iterable[Place]) -> None:
+    references: dict[tuple[str, str, str], Place] = {}
+    for place in groups:
+        if place.role == "retrain" and references.setdefault(place.family, place) != place:
+            raise BadInput(
+                f"two retrainings to compare with: {references[place.family]} and {place}. "
+                "Compare their runs apart."
+            )
+
+
+def _of_role(family: Sequence[Group], role: str) -> Group | None:
+    return next((group for group in family if group.place.role == role), None)
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | None) -> Row:
+    place, values = group.place, group.values(name)
+    metric = audit.metrics.get(name) if audit else None
+    seeds = sorted(group.outcomes)
+    tee, seconds = group.cost()
+    row: Row = {
+        "setting": place.setting,
+        "attack": place.attack,
+        "method": place.method,
+        "variant": place.variant,
+        "budget": place.budget,
+        "audit": place.audit,
+        "metric": name,
+        "primary": False,
+        "n": len(values),
+        "seeds": seeds,
+        "values": [values.get(seed) for seed in seeds],
+        "mean": None,
+        "lo": None,
+        "hi": None,
+        "retrain_mean": None,
+        "gap": None,
+        "gap_lo": None,
+        "gap_hi": None,
+        "recovery": None,
+        "verdict": None,
+        "reason": None,
+        "tee": tee,
+        "seconds": seconds,
+    }
+    if not values or (metric is not None and not metric.averaged):
+        return row
+    own = t_interval(_in_order(values))
+    row |= {"mean": own.mean, "lo": own.lo, "hi": own.hi}
+    retrain, untouched = _of_role(family, "retrain"), _of_role(family, "none")
+    if retrain is None:
+        return row
+    reference = retrain.values(name)
+    shared = sorted(values.keys() & reference.keys())
+    if shared:
+        row["retrain_mean"] = mean([reference[seed] for seed in shared])
+        if group is not retrain:
+            gap = _difference(values, reference, shared)
+            row |= {"gap": gap.mean, "gap_lo": gap.lo, "gap_hi": gap.hi}
+    if untouched is not None:
+        margin = metric.margin if metric is not None else None
+        row["recovery"] = recovery(values, untouched.values(name), reference, margin)
+    return row
+
+
+def recovery(values: Values, none: Values, retrain: Values, margin: float | None) -> float | None:
+    """The share of the way from no unlearning to retraining; see the top of this file."""
+    shared = sorted(values.keys() & none.keys() & retrain.keys())
+    if not shared:
+        return None
+    whole = _difference(none, retrain, shared)
+    if whole.lo is None or whole.hi is None:
+        drowned = margin is None or abs(whole.mean) <= margin
+    else:
+        drowned = whole.lo <= 0 <= whole.hi
+    if drowned:
+        return None
+    return finite(_difference(none, values, shared).mean / whole.mean + 0.0)  # never -0.0
+
+
+def _difference(left: Values, right: Values, seeds: Sequence[int]) -> Estimate:
+    return paired_difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
+
+
+def _in_order(values: Values) -> list[float]:
+    return [values[seed] for seed in sorted(values)]

@@ -1,0 +1,120 @@
+"""What a word in a table means: `chelate explain NAME`, as plain text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from engine.results.tidy import AuditLike, Audits
+from engine.results.verdict import ALPHA, GATE_ALPHA, UTILITY_AUDIT, UTILITY_MARGIN, UTILITY_METRIC
+from engine.spec.errors import BadInput, unknown
+
+if TYPE_CHECKING:
+    from engine.spec.component import Metric
+
+WIDTH = 80
+POINTS = f"{100 * UTILITY_MARGIN:g} points"
+
+PAGES = {
+    "residue": f"""
+        Verdict. The measurement differs from its null by more than chance explains: two-sided
+        p < {ALPHA:g} after Holm's correction over every row of the same setting, attack and audit.
+        And it was not shown to be negligible. What is left may lie on the poison's side or beyond
+        it (over-corrected); the reason says when it is the latter.""",
+    "removed": f"""
+        Verdict. The measurement was shown to be equivalent to its null: two one-sided tests, each
+        at {ALPHA:g}, place it within the metric's margin. "Not significant" is never enough, as
+        too few seeds would then look like success. It speaks of this audit only.""",
+    "inconclusive": f"""
+        Verdict. Neither a difference nor equivalence was shown. The reason estimates how many
+        seeds, in all, would settle it if what was seen so far is true. A measurement inside its
+        margin is inconclusive too when an assumption fails at {GATE_ALPHA:g}: scores whose spread
+        is not 1, or seeds that disagree with one another.""",
+    "wrecked": f"""
+        Verdict. {UTILITY_METRIC} (audit {UTILITY_AUDIT}) lies more than {POINTS} below retraining
+        with the same seeds. A broken model forgets everything, so nothing else is claimed. The row
+        still counts in Holm's correction. Never said of the model before unlearning.""",
+    "n/a": """
+        Verdict. Nothing was measured: the method does not fit the budget, the audit does not apply,
+        or the stage failed or has not run. The reason says which.""",
+    "reference": """
+        Verdict of retraining from scratch without the poison: what the others are compared with.
+        retrain-fresh, the same with another training seed, is judged like a method: it shows what
+        a perfect method would get.""",
+    "recovery": """
+        The share of the way from no unlearning to retraining: (none - method) / (none - retrain),
+        of means over the seeds all three have. 0 is no unlearning, 1 is retraining; below 0 is
+        worse than nothing and above 1 is past retraining. Empty when none and retrain differ by no
+        more than noise (the 95 % interval of their difference contains 0; with a single seed, they
+        differ by no more than the metric's margin).""",
+    "gap": """
+        Mean difference to retraining, paired by seed, with a 95 % t-interval. Empty for retraining
+        itself. An interval needs two seeds. A gap whose interval contains 0 is not a gap of 0: only
+        equivalence within a margin makes a verdict of removed.""",
+    "tee": """
+        Training-epoch equivalents, the unit of budgets: 1 TEE is a forward and a full backward pass
+        over every training row. Forward, activation gradients and weight gradients are a third
+        each. It is deterministic and the same on every machine; seconds stand beside it.""",
+    "z": """
+        The mean score of all poison rows and seeds together, in standard errors. For a model that
+        never saw the noise it is exactly N(0, 1), whatever the model. Beyond 2 or so there is a
+        trace; positive is the poison's side. Near 0 says no more than the number of rows allows:
+        the smallest shift found with 80 % power is 2.8 / sqrt(rows x seeds).""",
+}
+
+NULLS = {
+    "standard-normal": "exact. For a model independent of the poison the mean of all scores is "
+    "N(0, 1/count). No retraining is needed to test it.",
+    "retrain": "retraining from scratch. Differences are paired by seed; Student's t.",
+}
+SIDES = {"up": "raises it", "down": "lowers it", None: "has no fixed side"}
+
+
+def explain(name: str, audits: Audits) -> str:
+    """The page of a verdict, a column, an audit, or a metric ("metric" or "audit.metric").
+
+    A metric of several audits gets a section for each. Raises BadInput for any other name.
+    """
+    if name in PAGES:
+        return _page(name, [PAGES[name]])
+    if name in audits:
+        return _audit_page(name, audits[name])
+    found = {
+        f"{audit}.{metric}": (card, metric)
+        for audit, card in sorted(audits.items())
+        for metric in card.metrics
+        if name in (metric, f"{audit}.{metric}")
+    }
+    if not found:
+        metrics = {metric for audit in audits.values() for metric in audit.metrics}
+        raise BadInput(unknown("metric or verdict", name, {*PAGES, *audits, *metrics}))
+    return "\n".join(
+        _metric_page(title, card.metrics[metric], primary=metric == card.primary)
+        for title, (card, metric) in found.items()
+    )
+
+
+def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
+    facts = [metric.summary, f"Poison {SIDES[metric.direction]}."]
+    if primary:
+        facts.append(f"Null: {NULLS[metric.null]}")
+        if metric.margin is not None:
+            facts.append(f"Equivalence margin: ±{metric.margin:g}. The audit's primary metric.")
+    else:
+        facts.append("Shown beside the audit's primary metric; gets no verdict of its own.")
+    if not metric.averaged:
+        facts.append("Never averaged over seeds: a mean of it would mean nothing.")
+    if metric.blind_spots:
+        facts.append(f"Cannot see: {metric.blind_spots}")
+    return _page(title, facts)
+
+
+def _audit_page(name: str, audit: AuditLike) -> str:
+    names = sorted(audit.metrics, key=lambda metric: (metric != audit.primary, metric))
+    mark = {audit.primary: " (primary)"}
+    return _page(name, [f"{m}{mark.get(m, '')}: {audit.metrics[m].summary}" for m in names])
+
+
+def _page(title: str, paragraphs: list[str]) -> str:
+    filled = [textwrap.fill(" ".join(text.split()), WIDTH) for text in paragraphs]
+    return "\n\n".join([f"{title}\n{'=' * len(title)}", *filled]) + "\n"

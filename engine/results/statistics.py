@@ -1,0 +1,228 @@
+"""Intervals, tests and sample sizes. Nothing here knows what is being measured.
+
+Sums are exact (`math.fsum`), so the order of seeds never changes a digit. `scipy.special` is
+imported on first use: it takes 0.2 s, and most commands need no quantile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+NORMAL = NormalDist()
+MOST_SEEDS = 1000  # sample sizes beyond this are reported as None: nobody trains that often
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean of `n` values with its interval; `lo` and `hi` are None when n = 1."""
+
+    mean: float
+    lo: float | None
+    hi: float | None
+    n: int
+
+
+# --- means ---------------------------------------------------------------------------------------
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def standard_deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation, with n - 1. Needs two values."""
+    if all(value == values[0] for value in values):
+        return 0.0  # rounding in the mean must not turn equal values into a tiny spread
+    centre = mean(values)
+    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+
+
+def t_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+    """Student's interval: mean ± t_{(1+confidence)/2, n-1} · sd / √n. Needs at least one value."""
+    n, centre = len(values), mean(values)
+    if n == 1:
+        return Estimate(centre, None, None, 1)
+    half = t_quantile((1 + confidence) / 2, n - 1) * standard_deviation(values) / math.sqrt(n)
+    return Estimate(centre, centre - half, centre + half, n)
+
+
+def paired_difference(
+    left: Sequence[float], right: Sequence[float], confidence: float = 0.95
+) -> Estimate:
+    """`t_interval` of left - right, pair by pair."""
+    return t_interval([a - b for a, b in zip(left, right, strict=True)], confidence)
+
+
+def pooled_mean(means: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
+    """Mean over samples of unit variance, given each group's mean and size, and its exact
+    standard error: Σ nᵢ mᵢ / Σ nᵢ and 1 / √Σ nᵢ.
+    """
+    total = math.fsum(counts)
+    weighted = math.fsum(count * value for count, value in zip(counts, means, strict=True))
+    return weighted / total, 1 / math.sqrt(total)
+
+
+# --- rates ---------------------------------------------------------------------------------------
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a rate (JASA 22, 1927). Needs trials > 0."""
+    z = NORMAL.inv_cdf((1 + confidence) / 2)
+    rate, weight = successes / trials, z * z / trials
+    centre = (rate + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval for a rate (Biometrika 26, 1934), for tails where Wilson's is too short.
+
+    Beta quantiles: lo = B(tail; k, n-k+1), hi = B(1-tail; k+1, n-k). Needs trials > 0.
+    """
+    from scipy.special import betaincinv
+
+    tail, misses = (1 - confidence) / 2, trials - successes
+    lo = 0.0 if successes == 0 else float(betaincinv(successes, misses + 1, tail))
+    hi = 1.0 if misses == 0 else float(betaincinv(successes + 1, misses, 1 - tail))
+    return lo, hi
+
+
+# --- tests ---------------------------------------------------------------------------------------
+
+
+def z_test(estimate: float, standard_error: float) -> float:
+    """Two-sided p of mean zero with known standard error: 2 Φ(-|m| / se)."""
+    return 2 * normal_cdf(-abs(estimate) / standard_error)
+
+
+def t_test(values: Sequence[float]) -> float:
+    """Two-sided p of mean zero; needs two values. Equal values: 0, or 1 if they are all zero."""
+    centre, error = mean(values), _standard_error(values)
+    if error == 0:
+        return 1.0 if centre == 0 else 0.0
+    return 2 * t_cdf(-abs(centre) / error, len(values) - 1)
+
+
+def tost_z(estimate: float, standard_error: float, margin: float) -> float:
+    """Equivalence p within ±margin, known standard error: the larger of two one-sided p.
+
+    TOST (Schuirmann, J. Pharmacokin. Biopharm. 15, 1987): p = Φ((|m| - margin) / se).
+    """
+    return normal_cdf((abs(estimate) - margin) / standard_error)
+
+
+def tost_t(values: Sequence[float], margin: float) -> float:
+    """Equivalence p of the mean within ±margin, variance estimated; needs two values.
+
+    p = F_{t, n-1}((|m| - margin) / se). Equal values: 0 inside the margin, 1 on it or outside.
+    """
+    excess, error = abs(mean(values)) - margin, _standard_error(values)
+    if error == 0:
+        return 0.0 if excess < 0 else 1.0
+    return t_cdf(excess / error, len(values) - 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values (Scand. J. Stat. 6, 1979), in the order given.
+
+    With p sorted upwards: adjusted_i = max over j <= i of min(1, (m - j + 1) p_j).
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, floor = [0.0] * len(order), 0.0
+    for rank, index in enumerate(order):
+        floor = max(floor, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = floor
+    return adjusted
+
+
+def variance_test(variance: float, dof: float, null: float = 1.0) -> float:
+    """Two-sided p of a normal sample's variance: twice the smaller tail of χ²_dof."""
+    from scipy.special import chdtr, chdtrc
+
+    statistic = dof * variance / null
+    return min(1.0, 2 * float(min(chdtr(dof, statistic), chdtrc(dof, statistic))))
+
+
+def homogeneity_test(means: Sequence[float], counts: Sequence[float]) -> float:
+    """p that groups of unit-variance samples share one mean; needs two groups.
+
+    Cochran's Q = Σ nᵢ (mᵢ - m̄)² against χ² with one degree less than groups (Biometrics 10, 1954).
+    """
+    from scipy.special import chdtrc
+
+    centre, _ = pooled_mean(means, counts)
+    spread = math.fsum(n * (m - centre) ** 2 for m, n in zip(means, counts, strict=True))
+    return float(chdtrc(len(means) - 1, spread))
+
+
+# --- sample sizes --------------------------------------------------------------------------------
+
+
+def detectable_shift(standard_error: float, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Smallest true mean a two-sided z-test finds with this power: 2.80 se by default."""
+    return standard_error * (NORMAL.inv_cdf(1 - alpha / 2) + NORMAL.inv_cdf(power))
+
+
+def seeds_for_difference(
+    shift: float, sd: float, *, known: bool, alpha: float = 0.05, power: float = 0.8
+) -> int | None:
+    """Seeds that would find a true mean of `shift`, when one seed's value has deviation `sd`.
+
+    Smallest n with sd/√n · (q_{1-alpha/2} + q_{power}) <= |shift|; q is normal when the deviation
+    is known, else Student's with n - 1. None beyond MOST_SEEDS.
+    """
+    return _smallest_sample(abs(shift), sd, (1 - alpha / 2, power), known)
+
+
+def seeds_for_equivalence(
+    shift: float, sd: float, margin: float, *, known: bool, alpha: float = 0.05, power: float = 0.8
+) -> int | None:
+    """Seeds whose TOST would accept a true mean of `shift` within ±margin.
+
+    Smallest n with sd/√n · (q_{1-alpha} + q_{(1+power)/2}) <= margin - |shift|: exact for a
+    shift of 0, a little too many otherwise. None beyond MOST_SEEDS and outside the margin.
+    """
+    return _smallest_sample(margin - abs(shift), sd, (1 - alpha, (1 + power) / 2), known)
+
+
+def _smallest_sample(
+    room: float, sd: float, levels: tuple[float, float], known: bool
+) -> int | None:
+    if room <= 0:
+        return None
+    start = (sd / room * sum(NORMAL.inv_cdf(level) for level in levels)) ** 2
+    if start > MOST_SEEDS:
+        return None
+    if known:
+        return max(1, math.ceil(start))
+    for n in range(max(2, math.ceil(start)), MOST_SEEDS + 1):
+        if sd * sum(t_quantile(level, n - 1) for level in levels) <= room * math.sqrt(n):
+            return n
+    return None
+
+
+# --- distributions -------------------------------------------------------------------------------
+
+
+def normal_cdf(x: float) -> float:
+    """Φ, accurate far in the lower tail (`NormalDist.cdf` is not)."""
+    return math.erfc(-x / math.sqrt(2)) / 2
+
+
+def t_cdf(x: float, dof: float) -> float:
+    from scipy.special import stdtr
+
+    return float(stdtr(dof, x))
+
+
+def t_quantile(level: float, dof: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(dof, level))
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    return standard_deviation(values) / math.sqrt(len(values))

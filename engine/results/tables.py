@@ -1,0 +1,232 @@
+"""Comparison rows as text: CSV of everything; Markdown and LaTeX of the judged audits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.results.compare import Row
+from engine.results.statistics import pooled_mean
+from engine.results.verdict import COUNT, STD, UTILITY_AUDIT, UTILITY_METRIC
+
+MISSING = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One judged audit of one model, as the final table of a run shows it. Undefined is None.
+
+    `z` is the pooled score in standard errors, for audits with a standard-normal null;
+    `accuracy` is mean test accuracy.
+    """
+
+    setting: str
+    attack: str
+    method: str
+    variant: str
+    budget: float | None
+    audit: str
+    metric: str
+    n: int
+    mean: float | None
+    lo: float | None
+    hi: float | None
+    z: float | None
+    gap: float | None
+    gap_lo: float | None
+    gap_hi: float | None
+    recovery: float | None
+    accuracy: float | None
+    tee: float | None
+    seconds: float | None
+    verdict: str
+    reason: str
+
+    def cells(self) -> list[str]:
+        """The line as text, aligned with `HEADINGS`."""
+        return [column.text(self) for column in COLUMNS]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    heading: str
+    text: Callable[[Line], str]
+    number: bool = True  # set flush right, with a real minus sign in LaTeX
+
+
+def number(value: float | None, form: str) -> str:
+    """`value` in a format such as "+.3f", or a dash."""
+    return MISSING if value is None else format(value, form)
+
+
+def with_interval(value: float | None, hi: float | None, form: str) -> str:
+    """ "0.173 ± 0.045", the interval being symmetric; without it when there is none."""
+    if value is None or hi is None:
+        return number(value, form)
+    return f"{value:{form}} ± {hi - value:{form.lstrip('+')}}"
+
+
+COLUMNS = (
+    Column("setting", lambda line: line.setting, number=False),
+    Column("attack", lambda line: line.attack, number=False),
+    Column("method", lambda line: line.method, number=False),
+    Column("variant", lambda line: line.variant or MISSING, number=False),
+    Column("budget", lambda line: number(line.budget, "g")),
+    Column("audit", lambda line: line.audit, number=False),
+    Column("n", lambda line: str(line.n)),
+    Column("value", lambda line: with_interval(line.mean, line.hi, ".3f")),
+    Column("z", lambda line: number(line.z, "+.2f")),
+    Column("gap to retrain", lambda line: with_interval(line.gap, line.gap_hi, "+.3f")),
+    Column("recovery", lambda line: number(line.recovery, ".2f")),
+    Column("test acc", lambda line: number(line.accuracy, ".3f")),
+    Column("TEE", lambda line: number(line.tee, ".3g")),
+    Column("seconds", lambda line: number(line.seconds, ".1f")),
+    Column("verdict", lambda line: line.verdict, number=False),
+)
+HEADINGS = [column.heading for column in COLUMNS]
+
+
+def summary(rows: Sequence[Row]) -> list[Line]:
+    """A line for each judged audit of each model, in the rows' order.
+
+    Judged are the audits with a primary row, accuracy only where an attack has no other.
+    """
+    metrics: dict[tuple[Any, ...], dict[str, Row]] = defaultdict(dict)
+    audits: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        metrics[*_model(row), row["audit"]][row["metric"]] = row
+        if row["primary"]:
+            audits[row["setting"], row["attack"]].add(row["audit"])
+    lines = []
+    for row in rows:
+        others = audits[row["setting"], row["attack"]] - {UTILITY_AUDIT}
+        if not row["primary"] or (others and row["audit"] == UTILITY_AUDIT):
+            continue
+        utility = metrics.get((*_model(row), UTILITY_AUDIT), {}).get(UTILITY_METRIC)
+        copied = {name: row[name] for name in _COPIED}
+        lines.append(
+            Line(
+                **copied,
+                z=_z(row, metrics[*_model(row), row["audit"]]),
+                accuracy=utility["mean"] if utility else None,
+            )
+        )
+    return lines
+
+
+_COPIED = [name for name in Line.__slots__ if name not in ("z", "accuracy")]
+
+
+def _model(row: Row) -> tuple[str, str, str, str, float | None]:
+    return row["setting"], row["attack"], row["method"], row["variant"], row["budget"]
+
+
+def _z(row: Row, siblings: dict[str, Row]) -> float | None:
+    """The pooled z-score, where the companions of a standard-normal metric stand beside it."""
+    if COUNT not in siblings or STD not in siblings:
+        return None
+    counts = dict(zip(siblings[COUNT]["seeds"], siblings[COUNT]["values"], strict=True))
+    pairs = [
+        (value, counts[seed])
+        for seed, value in zip(row["seeds"], row["values"], strict=True)
+        if value is not None and counts.get(seed)
+    ]
+    if not pairs:
+        return None
+    mean, error = pooled_mean([value for value, _ in pairs], [count for _, count in pairs])
+    return mean / error
+
+
+# --- formats -------------------------------------------------------------------------------------
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Every row and key. Numbers in full; lists joined by ";", with nothing between for None."""
+    if not rows:
+        return ""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ";".join("" if item is None else str(item) for item in value)
+    return value
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """The summary as a pipe table."""
+    table = [HEADINGS, *(line.cells() for line in summary(rows))]
+    escaped = [[_markdown_cell(cell) for cell in cells] for cells in table]
+    widths = [max(3, *(len(cell) for cell in column)) for column in zip(*escaped, strict=True)]
+    rule = [
+        "-" * (width - 1) + ":" if column.number else "-" * width
+        for column, width in zip(COLUMNS, widths, strict=True)
+    ]
+    padded = [
+        [
+            cell.rjust(width) if column.number else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, COLUMNS, strict=True)
+        ]
+        for cells in escaped
+    ]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (padded[0], rule, *padded[1:]))
+
+
+def _markdown_cell(text: str) -> str:
+    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def to_latex(rows: Sequence[Row]) -> str:
+    r"""The summary as a `tabular` with booktabs rules (needs \usepackage{booktabs})."""
+    lines = summary(rows)
+    body = [
+        " & ".join(_latex_cell(cell, column) for cell, column in zip(cells, COLUMNS, strict=True))
+        for cells in (line.cells() for line in lines)
+    ]
+    alignment = "".join("r" if column.number else "l" for column in COLUMNS)
+    head = " & ".join(_latex_text(heading) for heading in HEADINGS)
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{alignment}}}",
+            r"\toprule",
+            rf"{head} \\",
+            r"\midrule",
+            *(rf"{line} \\" for line in body),
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _latex_cell(cell: str, column: Column) -> str:
+    if cell == MISSING:
+        return "--"
+    if not column.number:
+        return _latex_text(cell)
+    return cell.replace("-", "$-$").replace("+", "$+$").replace("±", r"$\pm$")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+}
+
+
+def _latex_text(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))

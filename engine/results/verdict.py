@@ -1,0 +1,283 @@
+"""Is the poison out? One word for every row, and the numbers behind it.
+
+    reference     retraining without the poison, which the others are compared with
+    residue       a significant shift (two-sided, Holm over the family), not shown to be negligible
+    removed       shown to be negligible: equivalent within the metric's margin (TOST)
+    inconclusive  neither shown; or equivalent, but an assumption behind that does not hold
+    wrecked       utility more than 2 points below retraining: nothing else is claimed
+    n/a           nothing was measured
+
+A *family* is every row of one (setting, attack, audit). All its tested rows share Holm's
+correction, wrecked ones too: what is corrected for must not depend on what was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from engine.results import statistics
+
+if TYPE_CHECKING:
+    from engine.spec.component import Metric
+
+Word = Literal["residue", "removed", "inconclusive", "wrecked", "n/a", "reference"]
+
+ALPHA = 0.05  # Holm-corrected residue; each side of an equivalence test
+GATE_ALPHA = 0.01  # checks of the assumptions behind the standard-normal null
+
+UTILITY_AUDIT = "accuracy"
+UTILITY_METRIC = "test_accuracy"
+UTILITY_MARGIN = 0.02  # of test accuracy; falling further below retraining wrecks a model
+
+COUNT = "count"  # companions of a standard-normal primary: scores per seed,
+STD = "std_score"  # and their sample standard deviation (n - 1) about the seed's own mean
+
+ROUNDING = 1e-9  # 0.90 - 0.92 is a hair below -0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One row to be judged; each mapping goes from seed to value.
+
+    `values` holds the primary metric, `companions` other metrics of the same audit by name,
+    `utility` the model's test accuracy. `absent` says why there are no values, if so.
+    """
+
+    role: str
+    values: Mapping[int, float]
+    companions: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    utility: Mapping[int, float] = field(default_factory=dict)
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`p` is two-sided, `p_holm` corrected over the family; None where nothing was tested.
+
+    `seeds_to_settle` estimates how many seeds in all would turn "inconclusive" into another word
+    if the shift seen so far is the true one; None when no sensible number would.
+    """
+
+    word: Word
+    reason: str
+    p: float | None = None
+    p_holm: float | None = None
+    equivalence_p: float | None = None
+    seeds_to_settle: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the seeds of one row say together about a shift from the null.
+
+    `sd` is the deviation of one seed's value, `known` if it comes from the null and not from the
+    seeds. `objection` names an assumption that does not hold; `headline` is the shift in words.
+    """
+
+    shift: float
+    sd: float
+    known: bool
+    p: float
+    equivalence_p: float | None
+    headline: str
+    power: str = ""
+    objection: str = ""
+
+
+def judge(family: Sequence[Candidate], metric: Metric) -> list[Verdict]:
+    """A verdict for each row of a family, in order. `metric` is the audit's primary."""
+    reference = next((row for row in family if row.role == "retrain"), None)
+    findings = [examine(row, reference, metric) for row in family]
+    tested = {
+        index: found.p
+        for index, (row, found) in enumerate(zip(family, findings, strict=True))
+        if row.role != "retrain" and isinstance(found, Evidence)
+    }
+    adjusted = dict(zip(tested, statistics.holm(list(tested.values())), strict=True))
+    return [
+        conclude(row, found, metric, reference, p_holm=adjusted.get(index, 1.0), tests=len(tested))
+        for index, (row, found) in enumerate(zip(family, findings, strict=True))
+    ]
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+def examine(row: Candidate, reference: Candidate | None, metric: Metric) -> Evidence | str:
+    """Test one row against its null; a string says why it cannot be tested."""
+    if metric.null == "standard-normal":
+        return against_standard_normal(row, metric)
+    return against_retraining(row, reference, metric)
+
+
+def against_standard_normal(row: Candidate, metric: Metric) -> Evidence | str:
+    """The mean of all scores of all seeds, which the null makes N(0, 1 / number of scores).
+
+    Two gates guard the claim of equivalence, both at GATE_ALPHA and both blind to a common shift:
+    the scores' variance about their own seed's mean must be 1 (χ²), and the seeds' means must
+    agree (Cochran's Q), for +0.5 and -0.5 average to nothing though each shows the poison.
+    """
+    counts = {s: n for s, n in row.companions.get(COUNT, {}).items() if n > 0}
+    seeds = _shared(row.values, counts)
+    if not seeds or len(seeds) < len(row.values):
+        return f"every seed needs a positive {COUNT!r} beside its mean: the null is N(0, 1/{COUNT})"
+    means, sizes = [row.values[s] for s in seeds], [counts[s] for s in seeds]
+    shift, error = statistics.pooled_mean(means, sizes)
+    margin = metric.margin
+    return Evidence(
+        shift=shift,
+        sd=error * math.sqrt(len(seeds)),
+        known=True,
+        p=statistics.z_test(shift, error),
+        equivalence_p=None if margin is None else statistics.tost_z(shift, error, margin),
+        headline=f"z = {shift / error:+.2f}, mean {shift:+.3f}",
+        power=f"smallest detectable shift {statistics.detectable_shift(error):.2f}",
+        objection=_gates(means, sizes, [row.companions.get(STD, {}).get(s) for s in seeds]),
+    )
+
+
+def _gates(means: list[float], sizes: list[float], stds: list[float | None]) -> str:
+    spread = [(n - 1, std) for n, std in zip(sizes, stds, strict=True) if std is not None and n > 1]
+    if len(spread) < len(means):
+        return f"the spread of the scores is unknown ({STD!r} or more than one score needed)"
+    dof = math.fsum(n for n, _ in spread)
+    variance = math.fsum(n * std * std for n, std in spread) / dof
+    if (p := statistics.variance_test(variance, dof)) < GATE_ALPHA:
+        return f"the scores' std is {math.sqrt(variance):.3f} instead of 1 ({show_p(p)})"
+    if len(means) > 1 and (p := statistics.homogeneity_test(means, sizes)) < GATE_ALPHA:
+        return f"the seeds disagree: means {min(means):+.2f} to {max(means):+.2f} ({show_p(p)})"
+    return ""
+
+
+def against_retraining(
+    row: Candidate, reference: Candidate | None, metric: Metric
+) -> Evidence | str:
+    """Differences to retraining with the same seed. Two seeds at least, or there is no spread."""
+    seeds = _shared(row.values, reference.values) if reference else []
+    if reference is None or not seeds:
+        return "no retraining with the same seeds to compare with"
+    gaps = [row.values[seed] - reference.values[seed] for seed in seeds]
+    if len(gaps) == 1:
+        return f"gap {gaps[0]:+.3f}; one seed: no interval"
+    margin = metric.margin
+    gap = statistics.mean(gaps)
+    return Evidence(
+        shift=gap,
+        sd=statistics.standard_deviation(gaps),
+        known=False,
+        p=statistics.t_test(gaps),
+        equivalence_p=None if margin is None else statistics.tost_t(gaps, margin),
+        headline=f"gap {gap:+.3f}",
+    )
+
+
+# --- conclusions ---------------------------------------------------------------------------------
+
+
+def conclude(
+    row: Candidate,
+    found: Evidence | str,
+    metric: Metric,
+    reference: Candidate | None,
+    *,
+    p_holm: float,
+    tests: int,
+) -> Verdict:
+    """The first of these that applies: n/a, reference, wrecked, not testable, tested.
+
+    `tests` is how many rows of the family were tested.
+    """
+    if not row.values:
+        return Verdict("n/a", row.absent or "no value")
+    if row.role == "retrain":
+        return Verdict("reference", _reference_reason(found, metric))
+    loss = None if row.role == "none" else utility_loss(row, reference)
+    if loss is not None and loss > UTILITY_MARGIN + ROUNDING:
+        reason = f"test accuracy {100 * loss:.1f} points below retraining"
+        if isinstance(found, str):
+            return Verdict("wrecked", reason)
+        return Verdict("wrecked", reason, found.p, p_holm, found.equivalence_p)
+    if isinstance(found, str):
+        return Verdict("inconclusive", found)
+    verdict = _tested(found, p_holm, tests, metric)
+    if verdict.word == "removed" and loss is None and row.role != "none":
+        return replace(verdict, reason=f"{verdict.reason}; utility not measured")
+    return verdict
+
+
+def utility_loss(row: Candidate, reference: Candidate | None) -> float | None:
+    """How far test accuracy lies below retraining: mean over shared seeds, None without any."""
+    seeds = _shared(row.utility, reference.utility) if reference else []
+    if reference is None or not seeds:
+        return None
+    return statistics.mean([reference.utility[seed] - row.utility[seed] for seed in seeds])
+
+
+def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric) -> Verdict:
+    """Residue, removed or inconclusive.
+
+    `removed` has one way in: an equivalence test that passed, with no objection.
+    """
+    equivalent = evidence.equivalence_p is not None and evidence.equivalence_p < ALPHA
+    shown = [evidence.headline, f"Holm {show_p(p_holm)}", _equivalence(evidence, metric)]
+    word: Word = "inconclusive"
+    settle = None
+    if equivalent and not evidence.objection:
+        word = "removed"
+        shown = [evidence.headline, shown[2], evidence.power]
+    elif not equivalent and p_holm < ALPHA:
+        word = "residue"
+        shown.append(_side(evidence.shift, metric))
+    else:
+        shown.append(evidence.power)
+        if not evidence.objection:
+            settle = seeds_to_settle(evidence, tests, metric)
+            known = f"about {settle} seeds" if settle else "no sensible number of seeds"
+            shown.append(f"{known} would settle it")
+    reason = "; ".join(part for part in (*shown, evidence.objection) if part)
+    return Verdict(word, reason, evidence.p, p_holm, evidence.equivalence_p, settle)
+
+
+def seeds_to_settle(evidence: Evidence, tests: int, metric: Metric) -> int | None:
+    """Seeds (in all) that would show either a shift or equivalence, whichever needs fewer.
+
+    80 % power if the shift seen is the true one; a shift must pass Holm's first step, ALPHA/tests.
+    """
+    shift, sd, known = evidence.shift, evidence.sd, evidence.known
+    ways = [statistics.seeds_for_difference(shift, sd, known=known, alpha=ALPHA / tests)]
+    if metric.margin is not None:
+        ways.append(
+            statistics.seeds_for_equivalence(shift, sd, metric.margin, known=known, alpha=ALPHA)
+        )
+    return min((seeds for seeds in ways if seeds is not None), default=None)
+
+
+def show_p(p: float) -> str:
+    """A p-value as people write it."""
+    return f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
+
+
+def _equivalence(evidence: Evidence, metric: Metric) -> str:
+    if evidence.equivalence_p is None:
+        return "no margin to be equivalent within"
+    inside = "within" if evidence.equivalence_p < ALPHA else "not shown to be within"
+    return f"{inside} ±{metric.margin:g} (TOST {show_p(evidence.equivalence_p)})"
+
+
+def _side(shift: float, metric: Metric) -> str:
+    if metric.direction is None:
+        return ""
+    return "" if (shift > 0) == (metric.direction == "up") else "away from the poison's side"
+
+
+def _reference_reason(found: Evidence | str, metric: Metric) -> str:
+    if metric.null == "standard-normal" and isinstance(found, Evidence) and found.p < GATE_ALPHA:
+        return f"off the null it should follow ({found.headline}): is the audit leaking?"
+    return "retraining from scratch without the poison"
+
+
+def _shared(left: Mapping[int, float], right: Mapping[int, float]) -> list[int]:
+    return sorted(left.keys() & right.keys())

@@ -1,0 +1,226 @@
+"""What an attack, method, audit, model or data set declares, before any of it runs.
+
+Each lives in one file of `engine/lab/<kind>s/` (or a third party's package): a pydantic class whose
+fields are the preset's keys, a `card` for people, and the algorithm as methods. The files must
+import with torch absent, so heavy modules are imported inside the methods that use them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from engine.lab.subject import Measured, Subject
+    from engine.lab.unlearning import UnlearnTask
+    from engine.lab.views import Poison, TrainingSet
+
+Role = Literal["none", "retrain", "retrain-fresh", "unlearn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a person should know before choosing a component."""
+
+    title: str
+    summary: str
+    reference: str
+    needs: str = ""
+    cost: str = ""
+    deviations: str = "none known"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How one number of an audit is read.
+
+    `direction` says which way residual poison pushes it: "up" or "down"; None when it has no side.
+    `margin` is the equivalence margin of a primary metric, in the metric's own unit.
+    `null` is the reference a verdict uses: "standard-normal" (the pooled mean has the exact null
+    N(0, 1/count)) or "retrain" (paired differences to retraining).
+    `averaged` is False where a mean over seeds would be meaningless (p-values).
+    """
+
+    summary: str
+    direction: Literal["up", "down"] | None = None
+    margin: float | None = None
+    null: Literal["standard-normal", "retrain"] = "retrain"
+    averaged: bool = True
+    blind_spots: str = ""
+
+
+class Component(BaseModel):
+    """Base of every registered component; subclasses add `name: Literal[...]` and their keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    card: ClassVar[Card]
+    version: ClassVar[int] = 1  # raise when the same config would give other tensors
+    packages: ClassVar[tuple[str, ...]] = ()  # whose versions, besides torch's, enter the key
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def strictly(cls: type[M], data: dict[str, Any]) -> M:
+    """Validate plain data as JSON is validated: lists may be tuples, but "5" is no number.
+
+    Raises pydantic's ValidationError.
+    """
+    return cls.model_validate_json(json.dumps(data, default=str), strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """What planning must know of a data set. Counts are rows; `shape` is (channels, height, width)."""
+
+    digest: str
+    train: int
+    test: int
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    train_per_class: tuple[int, ...]
+
+
+class Data(Component):
+    """A data set in raw space: uint8 images and int64 labels."""
+
+    def inspect(self) -> DataInfo:
+        """Counts and a digest of the content, without torch. Raises BadInput if unusable."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """The keys that decide the tensors, beside the content digest; a path is none of them."""
+        return self.model_dump(mode="json", exclude={"path"})
+
+    def read(self) -> dict[str, np.ndarray]:
+        """`train_x, test_x` uint8 [N, C, H, W] and `train_y, test_y` int64 [N]."""
+        raise NotImplementedError
+
+
+class Model(Component):
+    """A classifier over raw inputs; its first layer normalises."""
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
+    ) -> torch.nn.Module:
+        """Freshly initialised from torch's global generator; maps float [B, C, H, W] to [B, K]."""
+        raise NotImplementedError
+
+
+class Listed(Component):
+    """A component that a preset lists several of, perhaps one entry standing for a small grid."""
+
+    label: str | None = Field(
+        default=None,
+        pattern=r"^[\w.,=+ -]{1,60}$",
+        description="Shown instead of the grid's values.",
+    )
+    grid: dict[str, list[Any]] = Field(
+        default_factory=dict, description="Key = list of values: one variant per combination."
+    )
+
+    def variants(self) -> list[tuple[str, Self]]:
+        """(variant label, config without grid) for each combination of the grid's values."""
+        fixed = {
+            key: value
+            for key, value in self.model_dump(exclude_unset=True).items()
+            if key not in ("grid", "label")
+        }
+        found = []
+        for values in product(*self.grid.values()):
+            chosen = dict(zip(self.grid, values, strict=True))
+            told = ",".join(f"{key}={value}" for key, value in chosen.items())
+            label = " ".join(part for part in (self.label, told) if part)
+            found.append((label, type(self).model_validate(fixed | chosen)))
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """All keys that decide results, with defaults filled in; goes into content keys."""
+        return self.model_dump(mode="json", exclude={"label", "grid"})
+
+
+class Attack(Listed):
+    """Poison for a training set."""
+
+    gives: ClassVar[frozenset[str]] = frozenset()  # what audits may ask for: "noise", "trigger", …
+    appends: ClassVar[bool] = False  # adds rows instead of replacing some
+
+    def selection(self) -> dict[str, Any]:
+        """Which training rows are poisoned, as JSON; attacks with equal rules share retraining."""
+        raise NotImplementedError
+
+    def check(self, data: DataInfo, rows: int) -> None:
+        """Raise BadInput when this attack cannot work on `rows` training rows of `data`."""
+
+    def craft(self, data: TrainingSet, rows: torch.Tensor, seed: int) -> Poison:
+        """The poison of the selected `rows` (int64 [P]) of a clean training set."""
+        raise NotImplementedError
+
+    def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """A cheap look at a model under way: probe name → JSON, shown live, charged to nobody."""
+        return {}
+
+
+def poisoned_count(rule: dict[str, Any], rows: int) -> int:
+    """How many of `rows` training rows a selection rule poisons: the share of all, rounded."""
+    return round(float(rule["share"]) * rows)
+
+
+class Method(Listed):
+    """An unlearning method, one optimizer step at a time.
+
+    A step draws all its data first (`task.retain.batch`, `task.forget.batch`), then updates the
+    model: a draw that would exceed the budget ends the run before anything has changed.
+    """
+
+    role: ClassVar[Role] = "unlearn"
+    reads: ClassVar[frozenset[str]] = frozenset({"retain", "forget"})
+
+    def begin(self, task: UnlearnTask) -> None:
+        """Set up what outlives a step: optimizer, teacher, mask. Kept in `task.state`."""
+
+    def step(self, task: UnlearnTask) -> None:
+        """One update of `task.model`."""
+        raise NotImplementedError
+
+
+class Audit(Listed):
+    """A measurement of what is left in a model."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()  # what the attack must give
+    metrics: ClassVar[dict[str, Metric]] = {}
+    primary: ClassVar[str] = ""
+
+    def measure(self, subject: Subject) -> Measured:
+        """All of `metrics` for one model."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One registry: where its files lie and what they must be."""
+
+    name: str
+    folder: str
+    base: type[Component]
+    entry_points: str = field(default="")
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("data", "engine.lab.data", Data, "chelate.data"),
+        Kind("model", "engine.lab.models", Model, "chelate.models"),
+        Kind("attack", "engine.lab.attacks", Attack, "chelate.attacks"),
+        Kind("method", "engine.lab.methods", Method, "chelate.methods"),
+        Kind("audit", "engine.lab.audits", Audit, "chelate.audits"),
+    )
+}

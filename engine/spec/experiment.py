@@ -1,0 +1,145 @@
+"""What an experiment is: one typed, immutable value that a preset describes and a plan expands."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from engine.spec.component import Attack, Audit, Data, Method, Model
+from engine.spec.registry import component_name, registered, union
+
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Table(BaseModel):
+    """A table of a preset: unknown keys, infinities and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Train(Table):
+    """The training recipe. Retraining uses the same one."""
+
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(default=0.05, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only.")
+    weight_decay: float = Field(default=5e-4, ge=0)
+    schedule: Literal["constant", "cosine", "one-cycle"] = "cosine"
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps.")
+    augment: Literal["none", "crop-flip"] = "none"
+    crop_padding: int = Field(default=4, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+
+
+class Compute(Table):
+    """Where and how wide. Threads change the last bits of a result, so they are part of its key."""
+
+    device: str = Field(default="auto", description="auto, cpu, cuda, or cuda:0,1")
+    threads: int = Field(default=1, ge=1, description="Threads of each worker.")
+    workers: int | None = Field(default=None, ge=1, description="Workers at once; default: cores.")
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", value):
+            raise ValueError("must be auto, cpu, cuda, or cuda: and device numbers (cuda:0,1)")
+        return value
+
+
+class Experiment(Table):
+    """Everything that decides a run's results, and how it is computed."""
+
+    title: str = ""
+    description: str = ""
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
+    budgets: tuple[Fraction, ...] = Field(
+        default=(0.02, 0.04, 0.06, 0.08, 0.10), description="Fractions of the training compute."
+    )
+    validation: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.1, description="Share of the training rows cut off before any poisoning."
+    )
+    data: union("data")  # type: ignore[valid-type]
+    model: union("model")  # type: ignore[valid-type]
+    train: Train = Train()
+    attacks: tuple[union("attack"), ...] = Field(min_length=1)  # type: ignore[valid-type]
+    methods: tuple[union("method"), ...] = Field(min_length=1)  # type: ignore[valid-type]
+    audits: tuple[union("audit"), ...] = Field(min_length=1)  # type: ignore[valid-type]
+    compute: Compute = Compute()
+    grid: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="Dotted key of data, model, train or validation = list of values.",
+    )
+
+    @field_validator("seeds", "budgets")
+    @classmethod
+    def _no_twins(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError("holds a value twice")
+        return values
+
+    @field_validator("budgets")
+    @classmethod
+    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(values))
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_of_the_setting(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for key, values in grid.items():
+            if key.split(".")[0] not in ("data", "model", "train", "validation"):
+                raise ValueError(
+                    f"{key!r} cannot vary here: only keys of data, model, train and validation "
+                    "(attacks and methods have a grid of their own)"
+                )
+            if not values:
+                raise ValueError(f"{key!r} has no values")
+        return grid
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for what, entries in (("attack", self.attacks), ("method", self.methods)):
+            seen: set[tuple[str, str]] = set()
+            for entry in entries:
+                for label, variant in entry.variants():
+                    identity = (component_name(type(variant)), label)
+                    if identity in seen:
+                        raise ValueError(
+                            f"{what} {' '.join(identity).strip()!r} is listed twice: give one a label"
+                        )
+                    seen.add(identity)
+        names = [component_name(type(audit)) for audit in self.audits]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"audit {name!r} is listed twice")
+        gives = frozenset().union(*(attack.gives for attack in self.attacks))
+        for audit in self.audits:
+            if not audit.needs <= gives:
+                raise ValueError(
+                    f"audit {component_name(type(audit))!r} needs an attack that gives "
+                    f"{', '.join(sorted(audit.needs - gives))}; none of the listed attacks does"
+                )
+        if not self.budgets and any(method.role == "unlearn" for method in self.methods):
+            raise ValueError("budgets is empty, but there are methods that need one")
+        return self
+
+
+# The fields that hold components, and the registry each draws from.
+COMPONENT_FIELDS: dict[str, tuple[str, bool]] = {
+    "data": ("data", False),
+    "model": ("model", False),
+    "attacks": ("attack", True),
+    "methods": ("method", True),
+    "audits": ("audit", True),
+}
+
+__all__ = [
+    "COMPONENT_FIELDS", "Attack", "Audit", "Compute", "Data", "Experiment", "Method", "Model",
+    "Table", "Train", "registered",
+]  # fmt: skip

@@ -1,0 +1,259 @@
+"""Presets: TOML in, TOML out, dotted overrides, and errors a person can act on."""
+
+from __future__ import annotations
+
+import copy
+import re
+import tomllib
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.spec.component import Listed, strictly
+from engine.spec.errors import BadInput, unknown
+from engine.spec.experiment import COMPONENT_FIELDS, Experiment
+from engine.spec.registry import find, registered
+
+HEADER = "# Written by chelate; comments of an earlier file are not kept.\n"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def shipped_folder() -> Path:
+    """Where the presets that come with chelate lie: in the wheel, or beside a source checkout."""
+    engine = Path(str(files("engine")))
+    inside = engine / "presets"
+    return inside if inside.is_dir() else engine.parent / "presets"
+
+
+def shipped() -> dict[str, Path]:
+    """Name → file of the shipped presets."""
+    return {path.stem: path for path in sorted(shipped_folder().glob("*.toml"))}
+
+
+def locate(preset: str) -> Path:
+    """The file meant by `preset`: a shipped name, or a path. Raises BadInput if there is none."""
+    if NAME.fullmatch(preset):
+        known = shipped()
+        if preset in known:
+            return known[preset]
+        if not Path(preset).is_file():
+            raise BadInput(unknown("preset", preset, known))
+    path = Path(preset).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise BadInput(
+            f"preset file {preset}: {what}. `chelate presets list` names the shipped ones."
+        )
+    return path
+
+
+def load(
+    preset: str, overrides: list[str] | None = None, seeds: list[int] | None = None
+) -> Experiment:
+    """Read and validate a preset (a name or a path), after `key=value` overrides.
+
+    Raises BadInput for anything wrong, naming file, key, value and what would be right.
+    """
+    path = locate(preset)
+    raw = read_toml(path)
+    for assignment in overrides or []:
+        set_dotted(raw, assignment)
+    if seeds is not None:
+        raw["seeds"] = seeds
+    return validate(raw, where=str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}.") from None
+
+
+def validate(raw: dict[str, Any], where: str) -> Experiment:
+    """An Experiment from plain data. Raises BadInput; `where` names the origin in its message."""
+    _check_component_names(raw, where)
+    try:
+        return strictly(Experiment, raw)
+    except ValidationError as error:
+        raise BadInput("\n".join(_explain(raw, error, where))) from None
+
+
+def settings(experiment: Experiment, where: str) -> list[tuple[str, Experiment]]:
+    """One (label, experiment) for each combination of the top-level grid; usually just one."""
+    if not experiment.grid:
+        return [("", experiment)]
+    found = []
+    for values in product(*experiment.grid.values()):
+        raw = to_data(experiment)
+        del raw["grid"]
+        chosen = dict(zip(experiment.grid, values, strict=True))
+        for key, value in chosen.items():
+            _assign(raw, key, value, f"{where}: grid")
+        label = ",".join(f"{key}={value}" for key, value in chosen.items())
+        found.append((label, validate(raw, where)))
+    return found
+
+
+def to_data(experiment: Experiment, *, full: bool = False) -> dict[str, Any]:
+    """Plain data that validates to the same experiment; `full` writes every default out."""
+    return experiment.model_dump(mode="json", exclude_unset=not full, exclude_none=True)
+
+
+def to_toml(experiment: Experiment, *, full: bool = False) -> str:
+    """TOML text that loads to the same experiment."""
+    import tomli_w
+
+    return HEADER + tomli_w.dumps(to_data(experiment, full=full))
+
+
+# --- overrides -----------------------------------------------------------------------------------
+
+
+def set_dotted(raw: dict[str, Any], assignment: str) -> None:
+    """Apply `train.epochs=5` or `methods.ngd.lr=0.1` to a preset's data, in place.
+
+    An element of a list is named by its number or by its `name`. The value is read as TOML; what
+    is no TOML value is taken as a string. Raises BadInput.
+    """
+    key, sign, text = assignment.partition("=")
+    if not sign or not key.strip():
+        raise BadInput(f"--set {assignment}: must be KEY=VALUE, as in train.epochs=5.")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    _assign(raw, key.strip(), value, f"--set {assignment}")
+
+
+def _assign(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    *parents, last = key.split(".")
+    place: Any = raw
+    for depth, part in enumerate(parents):
+        if isinstance(place, dict):
+            place = place.setdefault(part, {})
+        elif isinstance(place, list):
+            place = _element(place, part, where)
+        if not isinstance(place, dict | list):
+            raise BadInput(f"{where}: {'.'.join(parents[: depth + 1])} is a value, not a table.")
+    if isinstance(place, list):
+        entry = _element(place, last, where)
+        place[place.index(entry)] = value
+    else:
+        place[last] = copy.deepcopy(value)
+
+
+def _element(entries: list[Any], part: str, where: str) -> Any:
+    if part.isdigit() and int(part) < len(entries):
+        return entries[int(part)]
+    named = [entry for entry in entries if isinstance(entry, dict) and entry.get("name") == part]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise BadInput(
+            f"{where}: {part!r} is listed {len(named)} times: give its number (0, 1, …)."
+        )
+    names = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
+    raise BadInput(f"{where}: {unknown('entry', part, names)}")
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+def _check_component_names(raw: dict[str, Any], where: str) -> None:
+    """Unknown names first: they deserve the list of known ones, not a union's complaint."""
+    for field, (kind, many) in COMPONENT_FIELDS.items():
+        value = raw.get(field)
+        if value is None:
+            continue
+        if isinstance(value, list) != many:
+            shape = f"a list of tables ([[{field}]])" if many else f"one table ([{field}])"
+            raise BadInput(f"{where}: {field}: must be {shape}.")
+        for number, entry in enumerate(value if many else [value]):
+            place = f"{field}[{number}]" if many else field
+            if not isinstance(entry, dict):
+                raise BadInput(f"{where}: {place}: must be a table, not {entry!r}.")
+            if "name" not in entry:
+                names = ", ".join(registered(kind))
+                raise BadInput(f"{where}: {place}.name is missing: one of {names}.")
+            try:
+                cls = find(kind, str(entry["name"]))
+            except BadInput as error:
+                raise BadInput(f"{where}: {place}.name: {error}") from None
+            if issubclass(cls, Listed):
+                _check_grid(cls, entry, f"{where}: {place}")
+
+
+def _check_grid(cls: type[Listed], entry: dict[str, Any], place: str) -> None:
+    grid = entry.get("grid", {})
+    if not isinstance(grid, dict):
+        raise BadInput(f"{place}.grid: must be a table of lists, as in grid.lr = [0.01, 0.1].")
+    for key, values in grid.items():
+        known = [name for name in cls.model_fields if name not in ("name", "label", "grid")]
+        if key not in known:
+            raise BadInput(f"{place}.grid: {unknown('key', key, known)}")
+        if not isinstance(values, list) or not values:
+            raise BadInput(f"{place}.grid.{key}: must be a list of values, not {values!r}.")
+        for value in values:
+            plain = {k: v for k, v in entry.items() if k not in ("grid", "label")}
+            try:
+                strictly(cls, plain | {key: value})
+            except ValidationError as error:
+                wrong = [e for e in error.errors() if e["loc"][:1] == (key,)]
+                if wrong:
+                    raise BadInput(f"{place}.grid.{key} = {value!r}: {_told(wrong[0])}.") from None
+
+
+def _explain(raw: dict[str, Any], error: ValidationError, where: str) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        path, known = _walk(raw, problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            key = str(problem["loc"][-1])
+            lines.append(f"{where}: {path}: {unknown('key', key, known)}")
+        elif problem["type"] == "missing":
+            lines.append(f"{where}: {path} is missing.")
+        else:
+            value = problem["input"]
+            shown = "" if isinstance(value, dict | list | tuple) else f" = {value!r}"
+            place = f"{path}{shown}: " if path else ""
+            lines.append(f"{where}: {place}{_told(problem)}.")
+    return lines
+
+
+def _told(problem: Any) -> str:
+    """pydantic's message without its prefix, in our tone."""
+    text = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return text.rstrip(".")
+
+
+def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """Dotted path of an error (without the union's tags) and the keys known at its table."""
+    model: Any = Experiment
+    path = ""
+    place: Any = raw
+    for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+            place = place[part] if isinstance(place, list) and part < len(place) else None
+            continue
+        if path and isinstance(place, dict) and place.get("name") == part and part not in place:
+            continue  # the discriminator's tag, not a key
+        path += f".{part}" if path else str(part)
+        if isinstance(place, dict):
+            place = place.get(part)
+    field = str(loc[0]) if loc else ""
+    if len(loc) > 1 and field in COMPONENT_FIELDS:
+        table = raw[field][loc[1]] if COMPONENT_FIELDS[field][1] else raw[field]
+        model = find(COMPONENT_FIELDS[field][0], str(table["name"]))
+    elif len(loc) > 1 and field in Experiment.model_fields:
+        annotation = Experiment.model_fields[field].annotation
+        model = annotation if hasattr(annotation, "model_fields") else Experiment
+    return path, [name for name in model.model_fields if name != "grid" or model is Experiment]
