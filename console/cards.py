@@ -9,6 +9,8 @@ from console.output import console, say, say_json
 from engine.spec.component import Audit, Component
 from engine.spec.registry import find, registered
 
+VERDICTS = ("residue", "removed", "inconclusive", "wrecked", "n/a", "reference")
+
 
 def list_cards(kind: str, as_json: bool) -> None:
     from rich.table import Table
@@ -61,4 +63,5 @@ def explain_metric(metric: str) -> None:
     from engine.results.explain import explain
     from engine.results.tidy import registered_audits
 
-    say(explain(metric, registered_audits()).rstrip("\n"))
+    words = VERDICTS if metric == "verdict" else (metric,)
+    say("\n".join(explain(word, registered_audits()) for word in words).rstrip("\n"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.output import console, say, say_json
-from engine.jobs.devices import Slot, slots
+from engine.jobs.devices import Slot, fast_bf16, slots
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import survey
 from engine.jobs.store import Store
@@ -40,7 +40,8 @@ def prepare(
         # The preset's own check, for its message.
         load(preset, [*(overrides or []), f"compute.device='{device}'"])
     places = slots(wanted, experiment.compute.workers, experiment.compute.threads)
-    plan = make_plan(experiment, places[0].device, where=str(origin))
+    kind = places[0].device
+    plan = make_plan(experiment, kind, where=str(origin), fast_bf16=fast_bf16(kind))
     return Planned(origin.stem, origin, experiment, plan, wanted, places)
 
 

@@ -51,7 +51,7 @@ def run_preset(
         )  # fmt: skip
         view = _quiet if as_json else _view(plain)
         interrupted = view(run, Progress.of(run, found.ok), follower, process)
-    state = "done" if found.complete else run.state()
+    state = "done" if found.complete else _outcome(run)
     if as_json:
         say_json({"run": run.id, "status": state, "home": str(place.root), "rows": rows_of([run])})
     elif not interrupted:
@@ -78,9 +78,18 @@ def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
         return 0
     print_comparison([run])
     _say_where(run, state)
-    if state == "failed":
+    if state in ("failed", "lost"):
         _complain_of_failures(run)
-    return FAILED if state == "failed" else 0
+        return FAILED
+    return 0
+
+
+def _outcome(run: Run) -> str:
+    """How a run ended that we saw end, whatever other consoles have done to it since."""
+    state = run.state()
+    if state in ("running", "lost") and runs.survey(run.plan, run.store).complete:
+        return "done"
+    return state
 
 
 def _view(plain: bool) -> Watch:
@@ -206,6 +215,8 @@ def _say_where(run: Run, state: str, cached: bool = False) -> None:
 
 def _complain_of_failures(run: Run) -> None:
     reason = run.session().get("reason")
+    if run.state() in ("lost", "queued"):
+        reason = f"the supervisor is gone ({run.folder / 'supervisor.log'}); run again to go on."
     if reason:
         complain(f"chelate: {strip_control(str(reason))}")
     failed = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.spec.errors import BadInput
 
@@ -17,6 +18,7 @@ class Gpu:
     name: str
     total: int
     free: int
+    capability: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,10 @@ def gpus() -> list[Gpu]:
                 _text(pynvml.nvmlDeviceGetUUID(handle)),
                 _text(pynvml.nvmlDeviceGetName(handle)),
             )
-            found.append(Gpu(index, uuid, name, int(memory.total), int(memory.free)))
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+            found.append(
+                Gpu(index, uuid, name, int(memory.total), int(memory.free), (major, minor))
+            )
     except pynvml.NVMLError:
         return []
     finally:
@@ -87,6 +92,16 @@ def _visible(found: list[Gpu], setting: str | None) -> list[Gpu]:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def fast_bf16(device: str) -> bool:
+    """Whether the device kind has matrix units for bf16: AMX on a CPU, Ampere or later on GPUs."""
+    if device == "cpu":
+        try:
+            return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+        except OSError:
+            return False
+    return all(gpu.capability >= (8, 0) for gpu in gpus())
 
 
 def cores() -> int:

@@ -180,7 +180,7 @@ class EventTail:
             with self.path.open("rb") as file:
                 if not self._is_same(file.fileno(), found.st_size):
                     self._restart()
-                events = self._read_on(file.fileno())
+                events = self._read_on(file.fileno(), found.st_size)
         except OSError:
             return []
         self._seen = seen
@@ -191,9 +191,10 @@ class EventTail:
         start = self._offset - len(self._last)
         return size >= self._offset and os.pread(descriptor, len(self._last), start) == self._last
 
-    def _read_on(self, descriptor: int) -> list[dict[str, Any]]:
+    def _read_on(self, descriptor: int, size: int) -> list[dict[str, Any]]:
         events = []
-        while chunk := os.pread(descriptor, _CHUNK, self._offset):
+        # Not to the end of the file: a writer faster than us would keep us here for ever.
+        while chunk := os.pread(descriptor, min(_CHUNK, size - self._offset), self._offset):
             self._offset += len(chunk)
             self._last = (self._last + chunk)[-256:]
             *lines, rest = (self._partial + chunk).split(b"\n")

@@ -187,7 +187,8 @@ class Lease:
         """Tells other machines that we live; do it several times per TTL."""
         with self._lock:
             if self._descriptor is not None:
-                os.utime(self._descriptor)
+                with suppress(OSError):  # if the lease is lost, `still_ours` is who says so
+                    os.utime(self._descriptor)
 
     def still_ours(self) -> bool:
         """Whether nobody has taken the lease over; the fence that a commit must pass."""

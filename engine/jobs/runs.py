@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.jobs.home import Home, make_private, write_atomic, write_json
-from engine.jobs.store import Store
+from engine.jobs.store import Damaged, Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.experiment import Experiment
-from engine.spec.keys import digest
+from engine.spec.keys import canonical, digest
 from engine.spec.plan import Plan, Stage
 from engine.spec.presets import read_toml, to_toml, validate
 
@@ -138,7 +138,8 @@ def create(
     keys = sorted(plan.stages)
     run = Run(home, f"{slug}-{digest([keys, told['cells']])[:10]}")
     make_private(run.folder / "attempts")
-    if not (run.folder / "run.json").exists():
+    # The same results may be asked for in other words: another title, data that moved.
+    if not (run.folder / "run.json").exists() or not _same_json(run.folder / "plan.json", told):
         write_atomic(run.folder / "experiment.toml", to_toml(experiment, full=True))
         write_json(run.folder / "plan.json", told)
         write_json(
@@ -155,6 +156,13 @@ def create(
             },
         )
     return run
+
+
+def _same_json(path: Path, value: Any) -> bool:
+    try:
+        return canonical(json.loads(path.read_bytes())) == canonical(value)
+    except (OSError, ValueError):
+        return False
 
 
 def find(home: Home, word: str) -> Run:
@@ -195,9 +203,10 @@ class Survey:
 
 
 def survey(plan: Plan, store: Store) -> Survey:
-    """Check every stage's object (sizes and times; content where those differ).
+    """Check every stage's object: sizes and times, and content where those differ.
 
-    A stage below one that is n/a will never have an object and is not missing.
+    Measurements, which no later stage would verify, are always checked by content. A stage below
+    one that is n/a will never have an object and is not missing.
     """
     ok, damaged, missing = set(), set(), []
     hopeless: set[str] = set()
@@ -205,7 +214,7 @@ def survey(plan: Plan, store: Store) -> Survey:
         if any(source in hopeless for source in stage.inputs.values()):
             hopeless.add(key)
             continue
-        state = store.check(key)
+        state = store.check(key, deep=stage.kind == "audit")
         if state == "ok":
             ok.add(key)
             record = store.record(key)
@@ -228,9 +237,16 @@ class RunReader:
     def outcome(self, key: str) -> tuple[Literal["ok", "n/a", "failed", "missing"], str]:
         """Of an audit stage: its own, or that of the first input on the way that has no result."""
         record = self.run.store.record(key)
-        if record is not None:
-            return ("n/a", record.na) if record.na is not None else ("ok", "")
         stage = self.run.plan.stages[key]
+        if record is not None:
+            if record.na is not None:
+                return "n/a", record.na
+            try:
+                if stage.kind == "audit":
+                    self.measurements(key)
+            except Damaged:
+                return "missing", "damaged in the store: run again"
+            return "ok", ""
         exit_ = self.exits.get(key)
         if exit_ is not None and exit_.get("outcome") == "failed":
             return "failed", str(exit_.get("reason", ""))

@@ -256,11 +256,13 @@ class Supervisor:
             return
         if outcome == "damaged":
             source = end["damaged"]
-            if self._count_try(f"damaged {source}") and source in self.run.plan.stages:
-                self._discard(source)
-                self.fate.pop(source, None)
+            known = source in self.run.plan.stages
+            if known and self._count_try(f"{stage.key} reads {source}"):
                 self.under_way.discard(stage.key)
-                self._again(source)  # its end brings this stage back
+                if source not in self.under_way:  # else another stage found out before
+                    self._discard(source)
+                    self.fate.pop(source, None)
+                    self._consider(source)  # its end brings this stage back
                 return
             end = end | {"outcome": "failed"}
         if outcome == "stopped" and not self.stopping:  # somebody signalled the worker itself
@@ -292,6 +294,7 @@ class Supervisor:
         stage = worker.stage
         if stage is None:
             return
+        self.run.store.sweep()  # what it was making
         if self.run.store.has(stage.key):  # it died after the commit
             self._settle(stage.key, "done")
             return
@@ -318,8 +321,9 @@ class Supervisor:
         if lease is None:
             return
         with lease:
-            if self.run.store.check(key, deep=True) == "damaged":
-                self.run.store.discard(key, "its content no longer fits its hash")
+            if self.run.store.check(key, deep=True) != "damaged":
+                return
+            self.run.store.discard(key, "its content no longer fits its hash")
         title = self.run.plan.stages[key].title
         self.events.emit("warning", text=f"{title}: damaged in the store, computing it again")
 

@@ -71,7 +71,7 @@ class Worker:
         if lease is None:
             return {"ended": stage.key, "outcome": "held", "reason": "another process computes it"}
         with lease:
-            if self.store.has(stage.key):
+            if self.store.check(stage.key) == "ok":
                 return {"ended": stage.key, "outcome": "cached", "reason": ""}
             folder = run_folder / "attempts" / f"{stage.key[:16]}.{lease.attempt}"
             make_private(folder)
@@ -118,8 +118,10 @@ class Worker:
                     inputs=stage.inputs,
                     fence=lease.still_ours,
                 )
-                if not committed:
+                if not committed and self.store.check(stage.key) == "ok":
                     outcome, reason = "cached", "another process was first"
+                elif not committed:
+                    outcome, reason = "failed", "the lease was lost before the result was committed"
             except Stopped:
                 outcome, reason = "stopped", "asked to stop"
             except Damaged as damage:

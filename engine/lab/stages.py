@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensors
 from engine.lab.context import Context, Failed
+from engine.lab.data._report import report, warning
 from engine.lab.randomness import stream
 from engine.lab.selection import choose, validation_cut
 from engine.lab.state import MODEL, STATE
 from engine.lab.subject import Subject
-from engine.lab.training import Look, fit
+from engine.lab.training import Look, fit, looking_at
 from engine.lab.unlearning import UnlearnTask, unlearn
 from engine.lab.views import Poison, Rows, TrainingSet
 from engine.spec.component import Attack, Audit, Component, Data, Method, Model
 from engine.spec.experiment import Train
+from engine.spec.keys import digest
 from engine.spec.registry import find
 
 T = TypeVar("T", bound=Component)
@@ -34,7 +36,11 @@ def run_data(config: Config, ctx: Context) -> float:
     data = _component("data", config["data"], Data)
     if data.inspect().digest != config["digest"]:
         raise Failed("the data set changed after the run was planned: start the run again")
-    arrays = {key: torch.from_numpy(value) for key, value in data.read().items()}
+    decoded = data.read()
+    told = report(decoded, len(config["classes"]))
+    if trouble := warning(told):
+        ctx.warn(trouble)
+    arrays = {key: torch.from_numpy(value) for key, value in decoded.items()}
     save_tensors(ctx.folder, PIXELS, arrays)
     pixels = arrays["train_x"].to(torch.float64).div_(255)
     std = pixels.std(dim=(0, 2, 3), correction=0)
@@ -46,6 +52,7 @@ def run_data(config: Config, ctx: Context) -> float:
             "classes": config["classes"],
             "mean": pixels.mean(dim=(0, 2, 3)).tolist(),
             "std": torch.where(std > 0, std, torch.ones_like(std)).tolist(),
+            "report": told,
         },
     )
     return 0.0
@@ -72,6 +79,8 @@ def run_select(config: Config, ctx: Context) -> float:
 def run_craft(config: Config, ctx: Context) -> float:
     """Make the poison. → poison.safetensors, poison.json"""
     attack = _component("attack", config["attack"], Attack)
+    if digest(attack.identity()) != digest(config["identity"]):
+        raise Failed("a file of the attack changed after the run was planned: start the run again")
     rows = load_tensors(ctx.file("select", ROWS))["poisoned"].to(ctx.device)
     pixels = _pixels(ctx)
     data = TrainingSet(pixels["train_x"], pixels["train_y"])
@@ -86,12 +95,17 @@ def run_train(config: Config, ctx: Context) -> float:
     """Train from scratch, on poisoned data or (input "exclude") without some rows. → model"""
     scene = Scene(ctx, config)
     recipe = Train.model_validate(config["train"])
+    if config.get("ready"):
+        save_tensors(ctx.folder, MODEL, scene.given_model(recipe).state_dict())
+        return 0.0
     rows = scene.training_rows
     if ctx.key("exclude") is not None:
         left_out = load_tensors(ctx.file("exclude", ROWS))["poisoned"].to(ctx.device)
         rows = rows[~torch.isin(rows, left_out)]
-    torch.manual_seed(stream(config["seed"], config["role"], "init"))
-    model = scene.new_model()
+    if recipe.start_from and recipe.from_as == "initial-weights":
+        model = scene.given_model(recipe)
+    else:
+        model = scene.initial_model(config["seed"], config["role"])
     seed = stream(config["seed"], config["role"])
     fit(model, scene.data, rows, recipe, seed, ctx, scene.look(config, ctx))
     save_tensors(ctx.folder, MODEL, model.state_dict())
@@ -108,9 +122,12 @@ def run_unlearn(config: Config, ctx: Context) -> float:
         retain=scene.retain_rows,
         forget=scene.forget_rows,
         recipe=Train.model_validate(config["train"]),
-        seed=stream(config["seed"], "unlearn"),
+        # The seed of retraining: a method that trains everything anew on all retained rows is
+        # retraining, bit for bit.
+        seed=stream(config["seed"], "paired"),
         device=ctx.device,
         classes=len(scene.facts["classes"]),
+        fresh=lambda: scene.initial_model(config["seed"], "paired"),
     )
     method = _component("method", config["method"], Method)
     previous: Path | None = None
@@ -126,7 +143,10 @@ def run_audit(config: Config, ctx: Context) -> float:
     """Measure one model, in float32. → measurements.json, perhaps scores.safetensors"""
     scene = Scene(ctx, config)
     audit = _component("audit", config["audit"], Audit)
-    measured = audit.measure(scene.subject(scene.load_model("model"), config["seed"]))
+    model = scene.load_model("model")
+    if config["channels_last"]:
+        model.to(memory_format=torch.channels_last)
+    measured = audit.measure(scene.subject(model, config["seed"]))
     if measured.arrays:
         save_tensors(ctx.folder, SCORES, measured.arrays)
     name = config["audit"]["name"]
@@ -185,6 +205,24 @@ class Scene:
         )
         return built.to(self.ctx.device)
 
+    def initial_model(self, seed: int, role: str) -> nn.Module:
+        """Where a training starts: freshly initialised for this seed and role."""
+        torch.manual_seed(stream(seed, role, "init"))
+        return self.new_model()
+
+    def given_model(self, recipe: Train) -> nn.Module:
+        """The user's own weights. Raises Failed when they are another model's."""
+        model = self.new_model()
+        path = Path(str(recipe.start_from)).expanduser()
+        try:
+            model.load_state_dict(load_tensors(path, self.ctx.device))
+        except (RuntimeError, OSError) as error:
+            told = " ".join(str(error).split())[:300]
+            raise Failed(
+                f"train.from = {recipe.start_from!r} does not fit the model: {told}"
+            ) from None
+        return model
+
     def load_model(self, role: str) -> nn.Module:
         model = self.new_model()
         model.load_state_dict(load_tensors(self.ctx.file(role, MODEL), self.ctx.device))
@@ -215,10 +253,9 @@ class Scene:
         attack = _component("attack", config["attack"], Attack)
 
         def look(model: nn.Module, step: int) -> None:
-            was_training = model.training
-            for name, data in attack.glimpse(self.subject(model, seed=0)).items():
-                ctx.probe(name, step, data)
-            model.train(was_training)
+            with looking_at(model):
+                for name, data in attack.glimpse(self.subject(model, seed=0)).items():
+                    ctx.probe(name, step, data)
 
         return look
 

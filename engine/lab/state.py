@@ -33,13 +33,12 @@ def pack(folder: Path, model: nn.Module, state: dict[str, Any], counters: dict[s
         elif isinstance(value, torch.optim.Optimizer):
             parts[name] = _pack_optimizer(name, value, model, tensors)
         else:
-            raise TypeError(
-                f"state[{name!r}] is a {type(value).__name__}; only tensors, modules shaped like "
-                "the model, and SGD, Adam or AdamW over its parameters can be kept"
-            )
+            raise _cannot_keep(name, value)
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    resting = [name for name, module in model.named_modules() if not module.training]
+    told = {"counters": counters, "parts": parts, "frozen": frozen, "resting": resting}
     save_tensors(folder, STATE, tensors)
-    save_json(folder, STATE_JSON, {"counters": counters, "parts": parts, "frozen": frozen})
+    save_json(folder, STATE_JSON, told)
 
 
 def unpack(folder: Path, model: nn.Module, state: dict[str, Any], device: str) -> dict[str, Any]:
@@ -48,6 +47,8 @@ def unpack(folder: Path, model: nn.Module, state: dict[str, Any], device: str) -
     told = load_json(folder / STATE_JSON)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in told["frozen"])
+    for name, module in model.named_modules():
+        module.training = name not in told["resting"]
     tensors = load_tensors(folder / STATE, device)
     for name, part in told["parts"].items():
         if part["kind"] == "tensor":
@@ -61,10 +62,20 @@ def unpack(folder: Path, model: nn.Module, state: dict[str, Any], device: str) -
     return dict(told["counters"])
 
 
+def _cannot_keep(name: str, value: object) -> TypeError:
+    return TypeError(
+        f"state[{name!r}] is a {type(value).__name__}; only tensors, modules shaped like the model, "
+        "and SGD, Adam or AdamW over its parameters can be kept"
+    )
+
+
 def _pack_optimizer(
     name: str, optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
     names = {id(parameter): key for key, parameter in model.named_parameters()}
+    mine = all(id(p) in names for group in optimizer.param_groups for p in group["params"])
+    if type(optimizer).__name__ not in OPTIMIZERS or not mine:
+        raise _cannot_keep(name, optimizer)
     groups = []
     for group in optimizer.param_groups:
         keys = [names[id(parameter)] for parameter in group["params"]]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from engine.lab.context import Context, Failed
 from engine.lab.randomness import stream
-from engine.lab.views import TrainingSet, epoch_order, random_moves
+from engine.lab.views import Batch, TrainingSet, epoch_order, random_moves
 from engine.spec.experiment import Train
 
 Look = Callable[[nn.Module, int], None]
@@ -74,6 +75,7 @@ def fit(
                 report_loss(ctx, mean_loss, step + 1, total)
         if look is not None and (ctx.due("look", 1.0) or epoch + 1 == recipe.epochs):
             look(model, (epoch + 1) * per_epoch)
+    require_finite(model, total)
 
 
 def make_optimizer(model: nn.Module, recipe: Train) -> torch.optim.Optimizer:
@@ -143,20 +145,36 @@ def report_loss(ctx: Context, mean: RunningMean, step: int, total: int) -> None:
         raise Failed(f"diverged at step {step}: the loss is {loss}")
 
 
-@torch.no_grad()
-def predictions(model: nn.Module, batches: object) -> tuple[Tensor, Tensor]:
-    """Logits float32 [M, K] and labels [M] over an iterable of batches, in eval mode and float32."""
-    was_training = model.training
+@contextmanager
+def looking_at(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode for a while; every layer's own mode is restored afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def require_finite(model: nn.Module, step: int) -> None:
+    """Raise Failed if a weight is not finite. Waits for the device."""
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+        raise Failed(f"diverged at step {step}: the weights are no longer finite")
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
+    """Logits float32 [M, K] and labels [M] over an iterable of batches, in eval mode and float32."""
     logits, labels = [], []
-    for batch in batches:  # type: ignore[attr-defined]
-        logits.append(model(batch.inputs).float())
-        labels.append(batch.labels)
-    model.train(was_training)
+    with looking_at(model):
+        for batch in batches:
+            logits.append(model(batch.inputs).float())
+            labels.append(batch.labels)
     return torch.cat(logits), torch.cat(labels)
 
 
-def accuracy(model: nn.Module, batches: object) -> float:
+def accuracy(model: nn.Module, batches: Iterable[Batch]) -> float:
     """Share of rows whose largest logit is their label's."""
     logits, labels = predictions(model, batches)
     return float((logits.argmax(1) == labels).double().mean())

@@ -3,57 +3,103 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from engine.lab.context import Context, Failed, NotApplicable
+from engine.lab.context import Context, NotApplicable
 from engine.lab.meter import TRAIN, BudgetSpent, Meter
-from engine.lab.randomness import stream, torch_generator
+from engine.lab.randomness import permutation, stream, torch_generator
 from engine.lab.state import pack, unpack
-from engine.lab.training import Look, RunningMean, autocast, report_loss
-from engine.lab.views import Batch, TrainingSet, epoch_order
+from engine.lab.training import Look, RunningMean, autocast, report_loss, require_finite
+from engine.lab.views import Batch, TrainingSet, epoch_order, random_moves
 from engine.spec.component import Method
 from engine.spec.experiment import Train
+
+
+class Finished(Exception):
+    """Raised by a step that has nothing left to do: one-shot methods, after their one step."""
 
 
 class Source:
     """Metered access to the retain or the forget set, in trained-on form.
 
     Rows come in epochs, each freshly shuffled; the last batch of an epoch may be smaller. What a
-    draw returns depends on the seed and on how many rows were drawn before, nothing else.
+    draw returns depends on the seed and on how many rows were drawn before, nothing else. Epochs of
+    the retain set are those of retraining, row for row.
     """
 
-    def __init__(self, name: str, data: TrainingSet, rows: Tensor, seed: int, meter: Meter) -> None:
+    def __init__(
+        self, name: str, data: TrainingSet, rows: Tensor, seed: int, meter: Meter, recipe: Train
+    ) -> None:
         self.name = name
         self.drawn = 0  # rows drawn by completed steps
+        self.allowed = True
         self._ahead = 0  # rows drawn by the step under way
         self._data = data
         self._rows = rows
         self._seed = seed
         self._meter = meter
-        self._order: tuple[int, Tensor] | None = None
-        self.allowed = True
+        self._recipe = recipe
+        self._purpose = () if name == "retain" else (name,)
+        self._epoch: tuple[int, Tensor, Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
 
+    def batches_per_epoch(self, size: int) -> int:
+        return math.ceil(len(self._rows) / size)
+
     def batch(self, size: int, price: float = TRAIN) -> Batch:
-        """The next `size` rows at `price` each (see `meter`). Raises BudgetSpent if over budget."""
-        if not self.allowed:
-            raise PermissionError(f"this method does not declare that it reads the {self.name} set")
+        """The next `size` rows at `price` each (see `meter`), augmented as in training.
+
+        Raises BudgetSpent if over budget.
+        """
+        self._permit()
         epoch, start = divmod(self.drawn + self._ahead, len(self._rows))
-        if self._order is None or self._order[0] != epoch:
-            device = str(self._rows.device)
-            order = epoch_order(len(self._rows), self._seed, f"unlearn {self.name}", epoch, device)
-            self._order = (epoch, self._rows[order])
-        rows = self._order[1][start : start + size]
+        order, moves = self._order(epoch)
+        rows = order[start : start + size]
         self._meter.charge(len(rows), price)
         self._ahead += len(rows)
-        return self._data.take(rows)
+        if moves is None:
+            return self._data.take(rows)
+        part = moves[start : start + size]
+        return self._data.take_augmented(rows, part, self._recipe.crop_padding)
+
+    def every(self, size: int, price: float = TRAIN, limit: int | None = None) -> Iterator[Batch]:
+        """All rows once, or a fixed random `limit` of them, in a fixed order, not augmented.
+
+        Charged as a whole before the first batch. Raises BudgetSpent if over budget.
+        """
+        self._permit()
+        rows = self._rows
+        if limit is not None and limit < len(rows):
+            chosen = permutation(len(rows), self._seed, f"sample of {self.name}")[:limit]
+            rows = rows[chosen.sort().values.to(rows.device)]
+        self._meter.charge(len(rows), price)
+        return (self._data.take(rows[i : i + size]) for i in range(0, len(rows), size))
+
+    def _permit(self) -> None:
+        if not self.allowed:
+            raise PermissionError(f"this method does not declare that it reads the {self.name} set")
+
+    def _order(self, epoch: int) -> tuple[Tensor, Tensor | None]:
+        if self._epoch is None or self._epoch[0] != epoch:
+            count, device = len(self._rows), str(self._rows.device)
+            purpose = "/".join(("order", *self._purpose))
+            order = self._rows[epoch_order(count, self._seed, purpose, epoch, device)]
+            moves = None
+            if self._recipe.augment == "crop-flip":
+                told = ("augment", *self._purpose, epoch)
+                moves = random_moves(count, self._recipe.crop_padding, self._seed, *told).to(device)
+            self._epoch = (epoch, order, moves)
+        return self._epoch[1], self._epoch[2]
 
     def settle(self) -> None:
         self.drawn += self._ahead
@@ -68,6 +114,7 @@ class UnlearnTask:
 
     `state` holds what a method keeps between steps: optimizers over the model's parameters,
     tensors, and modules shaped like the model (teachers). All of it is saved with a snapshot.
+    `fresh_model()` gives a newly initialised model, the one retraining starts from.
     """
 
     def __init__(
@@ -80,15 +127,17 @@ class UnlearnTask:
         seed: int,
         device: str,
         classes: int,
+        fresh: Callable[[], nn.Module] | None = None,
     ) -> None:
         self.model = model
+        self.fresh_model = fresh or _no_fresh_model
         self.recipe = recipe
         self.seed = seed
         self.device = device
         self.classes = classes
         self.meter = Meter(len(retain) + len(forget))
-        self.retain = Source("retain", data, retain.to(device), seed, self.meter)
-        self.forget = Source("forget", data, forget.to(device), seed, self.meter)
+        self.retain = Source("retain", data, retain.to(device), seed, self.meter, recipe)
+        self.forget = Source("forget", data, forget.to(device), seed, self.meter, recipe)
         self.state: dict[str, Any] = {}
         self.steps = 0
         self.mean_loss = RunningMean(device)
@@ -130,6 +179,17 @@ class UnlearnTask:
         for part in (self.meter, self.retain, self.forget):
             part.refund()
 
+    def train_mode(self, batchnorm: str = "update") -> None:
+        """Train mode; with "frozen" batch statistics are used as they are and not updated."""
+        self.model.train()
+        if batchnorm != "update":
+            freeze_batchnorm(self.model)
+
+    def remaining(self, price: float = TRAIN) -> int:
+        """Rows that can still be drawn at `price` each."""
+        left = self.meter.limit * self.meter.rows - self.meter.spent - self.meter.pending
+        return int(left / price + 1e-6)
+
     def save(self, folder: Path) -> None:
         """Everything needed to go on from here, bit for bit."""
         counters = {
@@ -165,6 +225,7 @@ def unlearn(
     task.meter.limit = budget
     task.retain.allowed = "retain" in method.reads
     task.forget.allowed = "forget" in method.reads
+    updates = _Updates(task.model)
     try:
         if previous is not None:
             task.restore(previous)
@@ -174,31 +235,39 @@ def unlearn(
             task.settle()
         while True:
             ctx.raise_if_stopped()
-            before = _versions(task.model)
+            updates.mark()
             torch.manual_seed(stream(task.seed, "dropout", task.steps))
             try:
                 method.step(task)
             except BudgetSpent:
-                if _versions(task.model) != before:
+                if updates.any():
                     raise RuntimeError(
                         f"{type(method).__name__}.step changed the model before it had drawn all "
                         "its data: draw first, then update"
                     ) from None
                 raise
+            if not task.meter.pending:
+                raise RuntimeError(
+                    f"{type(method).__name__}.step drew no data: a step that costs nothing has no "
+                    "end; raise Finished when the work is done"
+                )
             task.settle()
             task.steps += 1
             if task.mean_loss.count and ctx.due("loss", 0.5):
                 _report(task, budget, ctx)
             if look is not None and ctx.due("look", 1.0):
                 look(task.model, task.steps)
+    except Finished:
+        task.refund()
     except BudgetSpent as spent:
         task.refund()
         if task.steps == 0:
             raise NotApplicable(f"needs {spent.needed:.3g} TEE for its first step") from None
+    finally:
+        updates.close()
     if task.mean_loss.count:
         _report(task, budget, ctx)
-    if not all(bool(torch.isfinite(p).all()) for p in task.model.parameters()):
-        raise Failed(f"diverged at step {task.steps}: the weights are no longer finite")
+    require_finite(task.model, task.steps)
     if look is not None:
         look(task.model, task.steps)
 
@@ -210,9 +279,41 @@ def _report(task: UnlearnTask, budget: float, ctx: Context) -> None:
     report_loss(ctx, task.mean_loss, task.steps, total)
 
 
-def _versions(model: nn.Module) -> int:
-    """Grows with every in-place change of a parameter or buffer."""
-    return sum(t._version for t in [*model.parameters(), *model.buffers()])
+class _Updates:
+    """Notices when the model changes: in-place operations by version, fused optimizers by a hook
+    (their kernels do not raise the version)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._tensors = [*model.parameters(), *model.buffers()]
+        self._optimizer_steps = 0
+        self._hook = register_optimizer_step_post_hook(self._count)
+        self.mark()
+
+    def _count(self, *_: object) -> None:
+        self._optimizer_steps += 1
+
+    def _state(self) -> tuple[int, int]:
+        return sum(tensor._version for tensor in self._tensors), self._optimizer_steps
+
+    def mark(self) -> None:
+        self._before = self._state()
+
+    def any(self) -> bool:
+        return self._state() != self._before
+
+    def close(self) -> None:
+        self._hook.remove()
+
+
+def _no_fresh_model() -> nn.Module:
+    raise RuntimeError("this task was made without a way to build a fresh model")
+
+
+def freeze_batchnorm(model: nn.Module) -> None:
+    """BatchNorm in eval mode: running statistics are used and stay; weights still train."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:

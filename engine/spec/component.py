@@ -106,7 +106,16 @@ class Data(Component):
 
 
 class Model(Component):
-    """A classifier over raw inputs; its first layer normalises."""
+    """A classifier over raw inputs; its first layer normalises.
+
+    `convolutional` and `transformer` say where bf16 and channels-last pay off.
+    """
+
+    convolutional: ClassVar[bool] = False
+    transformer: ClassVar[bool] = False
+
+    def check(self, data: DataInfo) -> None:
+        """Raise BadInput when this model cannot take such inputs."""
 
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
@@ -142,9 +151,16 @@ class Listed(Component):
             found.append((label, type(self).model_validate(fixed | chosen)))
         return found
 
-    def identity(self) -> dict[str, Any]:
-        """All keys that decide results, with defaults filled in; goes into content keys."""
+    def config(self) -> dict[str, Any]:
+        """All keys with defaults filled in: what a worker makes the component from."""
         return self.model_dump(mode="json", exclude={"label", "grid"})
+
+    def identity(self) -> dict[str, Any]:
+        """What of `config` decides results; goes into content keys.
+
+        Override it where a key is the path of a file: the file's content counts, not its place.
+        """
+        return self.config()
 
 
 class Attack(Listed):

@@ -17,7 +17,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 class Table(BaseModel):
     """A table of a preset: unknown keys, infinities and NaN are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True
+    )
 
 
 class Train(Table):
@@ -33,9 +35,28 @@ class Train(Table):
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps.")
     augment: Literal["none", "crop-flip"] = "none"
     crop_padding: int = Field(default=4, ge=0)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    channels_last: bool = False
-    compile: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 autocast where model and device gain from it."
+    )
+    channels_last: bool | Literal["auto"] = Field(
+        default="auto", description="auto: for convolutional models."
+    )
+    compile: bool = Field(default=False, description="torch.compile the training step's forward.")
+    start_from: str | None = Field(
+        default=None, alias="from", description="Weights of this model, a safetensors file."
+    )
+    from_as: Literal["poisoned-model", "initial-weights"] = Field(
+        default="poisoned-model",
+        description="What `from` is: your own poisoned model, audited and unlearned as it is; or "
+        "where every training starts.",
+    )
+
+    def resolved(self, model: Model, fast_bf16: bool) -> Train:
+        """With every "auto" decided, so that a result's key says how it was computed."""
+        gains = fast_bf16 and (model.convolutional or model.transformer)
+        precision = ("bf16" if gains else "fp32") if self.precision == "auto" else self.precision
+        layout = model.convolutional if self.channels_last == "auto" else self.channels_last
+        return self.model_copy(update={"precision": precision, "channels_last": layout})
 
 
 class Compute(Table):

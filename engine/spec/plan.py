@@ -8,7 +8,10 @@ method are five stops on one trajectory.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from engine.spec.component import (
@@ -21,7 +24,7 @@ from engine.spec.component import (
     poisoned_count,
 )
 from engine.spec.errors import BadInput
-from engine.spec.experiment import Experiment
+from engine.spec.experiment import Experiment, Train
 from engine.spec.keys import digest, package_version
 from engine.spec.presets import settings
 from engine.spec.registry import component_name
@@ -88,13 +91,17 @@ class Plan:
         return Plan({stage.key: stage for stage in stages}, cells)
 
 
-def make_plan(experiment: Experiment, device: str, where: str = "preset") -> Plan:
+def make_plan(
+    experiment: Experiment, device: str, where: str = "preset", fast_bf16: bool = False
+) -> Plan:
     """Expand an experiment for a device kind ("cpu" or "cuda"). Raises BadInput.
+
+    `fast_bf16` says whether the device has matrix units for bf16; precision = "auto" follows it.
 
     Reads the data set's names and sizes (not its pixels), to refuse what cannot work before
     anything is computed.
     """
-    planner = _Planner(device)
+    planner = _Planner(device, fast_bf16)
     for label, setting in settings(experiment, where):
         try:
             info = setting.data.inspect()
@@ -107,8 +114,9 @@ def make_plan(experiment: Experiment, device: str, where: str = "preset") -> Pla
 class _Planner:
     """Collects stages; the same key twice is the same stage."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, fast_bf16: bool) -> None:
         self.device = device
+        self.fast_bf16 = fast_bf16
         self.stages: dict[str, Stage] = {}
         self.cells: list[Cell] = []
 
@@ -168,7 +176,10 @@ class _Setting:
         self.label = label
         self.experiment = experiment
         self.info = info
-        self.recipe = experiment.train.model_dump(mode="json")
+        self.train = experiment.train.resolved(experiment.model, planner.fast_bf16)
+        self.recipe = self.train.model_dump(mode="json")
+        # The weights' content decides a result, not where they lie.
+        self.recipe_identity = self.recipe | {"from": _weights_digest(self.train)}
         self.model = experiment.model.model_dump(mode="json")
         self.threads = experiment.compute.threads
         data: Data = experiment.data
@@ -180,6 +191,13 @@ class _Setting:
             component=data,
             identity={"data": data.identity(), "digest": info.digest, "classes": info.classes},
         )
+        experiment.model.check(info)
+        if self.train.start_from and self.train.from_as == "poisoned-model":
+            if len(experiment.seeds) > 1:
+                raise BadInput(
+                    f"seeds = {list(experiment.seeds)}: your own model (train.from) was trained on "
+                    "one seed's poison; give that seed alone."
+                )
         validation = round(experiment.validation * info.train)
         self.rows = info.train - validation
         if self.rows < 1:
@@ -229,15 +247,16 @@ class _Setting:
         craft = add(
             "craft",
             f"craft {attack_title} {suffix}",
-            {"attack": attack.identity(), "seed": seed},
+            {"attack": attack.config(), "identity": attack.identity(), "seed": seed},
             base | {"select": select},
             component=attack,
+            identity={"attack": attack.identity(), "seed": seed},
             threads=self.threads,
         )
         poisoned = base | {"craft": craft}
         retained = base if attack.appends else base | {"exclude": select}
         # For people who watch: which attack's glimpse the live view shows. Not part of any key.
-        shown = {"attack": attack.identity()}
+        shown = {"attack": attack.config()}
 
         subjects: list[_Subject] = []
         trained = self._train(f"train {attack_title} {suffix}", poisoned, seed, "paired", shown)
@@ -266,6 +285,9 @@ class _Setting:
     ) -> str:
         config = {"model": self.model, "train": self.recipe, "seed": seed, "role": role}
         share = 1.0
+        if "craft" in inputs and self.train.start_from and self.train.from_as == "poisoned-model":
+            config["ready"] = True  # the file is the trained model
+            share = 0.0
         if "exclude" in inputs:
             rule = self.planner.stages[inputs["exclude"]].config["rule"]
             share -= poisoned_count(rule, self.rows) / self.rows
@@ -275,7 +297,7 @@ class _Setting:
             config | shown,
             inputs,
             component=self.experiment.model,
-            identity=config,
+            identity=config | {"train": self.recipe_identity},
             tee=self.experiment.train.epochs * share,
             threads=self.threads,
         )
@@ -311,7 +333,7 @@ class _Setting:
                 config | shown,
                 start,
                 component=method,
-                identity=config,
+                identity=config | {"train": self.recipe_identity},
                 after=before,
                 tee=limit - spent,
                 threads=self.threads,
@@ -336,7 +358,12 @@ class _Setting:
         key = self.planner.add(
             "audit",
             f"audit {name} of {row} {suffix}",
-            {"audit": audit.identity(), "model": self.model, "seed": seed},
+            {
+                "audit": audit.identity(),
+                "model": self.model,
+                "seed": seed,
+                "channels_last": self.train.channels_last,
+            },
             poisoned | {"model": subject.key},
             component=audit,
             threads=self.threads,
@@ -355,3 +382,22 @@ class _Setting:
                 cost_keys=subject.cost_keys,
             )
         )
+
+
+def _weights_digest(train: Train) -> str | None:
+    """sha256 of the file of initial weights. Raises BadInput unless it is a safetensors file."""
+    if train.start_from is None:
+        return None
+    path = Path(train.start_from).expanduser()
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size < 1 << 26 else None
+            if not isinstance(header, dict):
+                raise ValueError
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"train.from = {train.start_from!r}: {error.strerror}.") from None
+    except ValueError:
+        raise BadInput(f"train.from = {train.start_from!r}: is not a safetensors file.") from None

@@ -18,6 +18,8 @@ from engine.spec.experiment import COMPONENT_FIELDS, Experiment
 from engine.spec.registry import find, registered
 
 HEADER = "# Written by chelate; comments of an earlier file are not kept.\n"
+TOML_WORDS = {"model_type": "a table", "dict_type": "a table", "tuple_type": "a list",
+              "list_type": "a list"}  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -96,7 +98,7 @@ def settings(experiment: Experiment, where: str) -> list[tuple[str, Experiment]]
         del raw["grid"]
         chosen = dict(zip(experiment.grid, values, strict=True))
         for key, value in chosen.items():
-            _assign(raw, key, value, f"{where}: grid")
+            _assign(raw, key.split("."), value, f"{where}: grid")
         label = ",".join(f"{key}={value}" for key, value in chosen.items())
         found.append((label, validate(raw, where)))
     return found
@@ -130,30 +132,47 @@ def set_dotted(raw: dict[str, Any], assignment: str) -> None:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    _assign(raw, key.strip(), value, f"--set {assignment}")
+    _assign(raw, _parts(key, f"--set {assignment}"), value, f"--set {assignment}")
 
 
-def _assign(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    *parents, last = key.split(".")
+def _parts(key: str, where: str) -> list[str]:
+    """The words of a dotted key; one that holds a dot itself is quoted: grid."train.lr"."""
+    try:
+        place: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        raise BadInput(f"{where}: {key.strip()} is no dotted key, as in train.epochs.") from None
+    parts = []
+    while isinstance(place, dict):
+        [(part, place)] = place.items()
+        parts.append(part)
+    return parts
+
+
+def _assign(raw: dict[str, Any], key: list[str], value: Any, where: str) -> None:
+    *parents, last = key
     place: Any = raw
     for depth, part in enumerate(parents):
         if isinstance(place, dict):
             place = place.setdefault(part, {})
         elif isinstance(place, list):
-            place = _element(place, part, where)
+            place = place[_element(place, part, where)]
         if not isinstance(place, dict | list):
             raise BadInput(f"{where}: {'.'.join(parents[: depth + 1])} is a value, not a table.")
     if isinstance(place, list):
-        entry = _element(place, last, where)
-        place[place.index(entry)] = value
+        place[_element(place, last, where)] = copy.deepcopy(value)
     else:
         place[last] = copy.deepcopy(value)
 
 
-def _element(entries: list[Any], part: str, where: str) -> Any:
-    if part.isdigit() and int(part) < len(entries):
-        return entries[int(part)]
-    named = [entry for entry in entries if isinstance(entry, dict) and entry.get("name") == part]
+def _element(entries: list[Any], part: str, where: str) -> int:
+    """The index of the entry meant by `part`, a number or a `name`."""
+    if part.isdecimal() and int(part) < len(entries):
+        return int(part)
+    named = [
+        number
+        for number, entry in enumerate(entries)
+        if isinstance(entry, dict) and entry.get("name") == part
+    ]
     if len(named) == 1:
         return named[0]
     if named:
@@ -212,24 +231,32 @@ def _check_grid(cls: type[Listed], entry: dict[str, Any], place: str) -> None:
 
 
 def _explain(raw: dict[str, Any], error: ValidationError, where: str) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        path, known = _walk(raw, problem["loc"])
+    told: dict[str, list[str]] = {}  # place → what is wrong there; a union has several complaints
+    problems = error.errors()
+    for problem in problems:
+        loc = problem["loc"]
+        inner = any(len(p["loc"]) > len(loc) and p["loc"][: len(loc)] == loc for p in problems)
+        if problem["type"] == "too_short" and inner:
+            continue  # pydantic counts the good elements only
+        path, known = _walk(raw, loc)
         if problem["type"] == "extra_forbidden":
-            key = str(problem["loc"][-1])
-            lines.append(f"{where}: {path}: {unknown('key', key, known)}")
+            told[f"{path}: "] = [unknown("key", str(loc[-1]), known).rstrip(".")]
         elif problem["type"] == "missing":
-            lines.append(f"{where}: {path} is missing.")
+            told[f"{path} "] = ["is missing"]
         else:
             value = problem["input"]
             shown = "" if isinstance(value, dict | list | tuple) else f" = {value!r}"
-            place = f"{path}{shown}: " if path else ""
-            lines.append(f"{where}: {place}{_told(problem)}.")
-    return lines
+            told.setdefault(f"{path}{shown}: " if path else "", []).append(_told(problem))
+    return [f"{where}: {place}{', or '.join(faults)}." for place, faults in told.items()]
 
 
 def _told(problem: Any) -> str:
     """pydantic's message without its prefix, in our tone."""
+    if problem["type"] == "too_short":
+        least = problem["ctx"]["min_length"]
+        return f"must hold at least {least} value{'s' if least > 1 else ''}"
+    if problem["type"] in TOML_WORDS:
+        return f"must be {TOML_WORDS[problem['type']]}"
     text = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return text.rstrip(".")
 
@@ -246,6 +273,8 @@ def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
             continue
         if path and isinstance(place, dict) and place.get("name") == part and part not in place:
             continue  # the discriminator's tag, not a key
+        if isinstance(place, str | bool | int | float):
+            break  # a member of a union that did not fit
         path += f".{part}" if path else str(part)
         if isinstance(place, dict):
             place = place.get(part)
@@ -256,4 +285,5 @@ def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
     elif len(loc) > 1 and field in Experiment.model_fields:
         annotation = Experiment.model_fields[field].annotation
         model = annotation if hasattr(annotation, "model_fields") else Experiment
-    return path, [name for name in model.model_fields if name != "grid" or model is Experiment]
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    return path, [name for name in known if name != "grid" or model is Experiment]

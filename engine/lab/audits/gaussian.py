@@ -110,7 +110,7 @@ def gaussian_scores(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
     gradients = torch.cat(
         [
             margin_gradients(subject.model, inputs, labels).flatten(1).double()
-            for inputs, labels in subject.base.batches(512)
+            for inputs, labels in subject.base.batches()
         ]
     )
     norms = gradients.norm(dim=1)
@@ -142,10 +142,10 @@ def glimpse(subject: Subject, rows: int = 512) -> dict[str, Any]:
     """Histogram, mean and std of the scores, for the live view: {"edges", "counts", "mean", …}."""
     import torch
 
-    was_training = subject.model.training
-    subject.model.eval()
-    scores, _ = gaussian_scores(subject)
-    subject.model.train(was_training)
+    from engine.lab.training import looking_at
+
+    with looking_at(subject.model):
+        scores, _ = gaussian_scores(subject)
     scores = scores[:rows].cpu()
     edges = torch.arange(-8.0, 8.01, 0.5, dtype=torch.float64)
     counts = torch.histogram(scores.clamp(-8, 8), edges).hist

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from io import BytesIO
+import os
+import stat
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from engine.lab.data._images import in_threads, pixels, read_file, upright_size
 from engine.spec.component import Card, Data, DataInfo
 from engine.spec.errors import BadInput
 
@@ -17,37 +21,56 @@ if TYPE_CHECKING:
     import numpy as np
 
 PARTS = ("train", "test")
+LITTER = ("thumbs.db", "desktop.ini")  # of file managers; names that begin with a dot, too
+LOOK = 2  # raise it when a look at a folder checks or digests something else
+
+
+class File(NamedTuple):
+    """One image; `name` is its path inside the root, with "/"."""
+
+    name: str
+    path: str
+    label: int
 
 
 class ImageFolder(Data):
-    """A folder with `train` and `test`, each holding one folder of images a class."""
+    """A folder with `train` and `test`, each holding one folder of images a class.
+
+    Symbolic links are followed, to files and to folders, also out of the root: subsets of a large
+    collection are often made of them, and the digest is of what they lead to. Hidden files and
+    file managers' litter are skipped; anything else that is no image is an error.
+    """
 
     name: Literal["image-folder"] = "image-folder"
     path: str = Field(description="The folder that holds train/ and test/; ~ is understood.")
     limit_train: int | None = Field(default=None, ge=2, description="Rows kept, classes balanced.")
-    limit_test: int | None = Field(default=None, ge=2)
+    limit_test: int | None = Field(default=None, ge=2, description="Rows kept, classes balanced.")
     size: int | None = Field(
         default=None, ge=4, le=1024, description="Resize to size×size; default: all must agree."
     )
     grey: bool = Field(default=False, description="One channel instead of three.")
 
+    version: ClassVar = 2
     packages: ClassVar = ("pillow",)
     card: ClassVar = Card(
         title="Image folder",
         summary="Any images in train/<class>/ and test/<class>/, read once into a cache.",
         reference="the layout of torchvision's ImageFolder",
         needs="the folder",
+        cost="the first look reads every file; later ones only sizes and times",
+        deviations="EXIF orientation is applied, alpha is laid on white, 16-bit grey is scaled; "
+        "torchvision ignores, drops and clips them",
     )
 
     def inspect(self) -> DataInfo:
         root = self._root()
         classes = self._classes(root)
         chosen = self._chosen(root, classes)
-        digest, size = _look_at(root, [path for part in PARTS for path, _ in chosen[part]])
+        digest, size = self._look(root, [file for part in PARTS for file in chosen[part]])
         height, width = (self.size, self.size) if self.size else size
         counts = [0] * len(classes)
-        for _, label in chosen["train"]:
-            counts[label] += 1
+        for file in chosen["train"]:
+            counts[file.label] += 1
         return DataInfo(
             digest=digest,
             train=len(chosen["train"]),
@@ -59,31 +82,29 @@ class ImageFolder(Data):
 
     def read(self) -> dict[str, np.ndarray]:
         import numpy as np
-        from PIL import Image
 
         root = self._root()
-        classes = self._classes(root)
-        arrays = {}
-        for part, files in self._chosen(root, classes).items():
-            pixels = []
-            for path, _ in files:
-                try:
-                    with Image.open(path) as file:
-                        image = file.convert("L" if self.grey else "RGB")
-                    if self.size and image.size != (self.size, self.size):
-                        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
-                    pixels.append(np.asarray(image))
-                except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-                    raise BadInput(
-                        f"data image-folder: {path} cannot be decoded: {error}."
-                    ) from None
-                if pixels[-1].shape != pixels[0].shape:
-                    raise BadInput(_odd_size(path, pixels[-1].shape[1::-1], pixels[0].shape[1::-1]))
-            stacked = np.stack(pixels)
-            stacked = stacked[:, None] if self.grey else stacked.transpose(0, 3, 1, 2)
-            arrays[f"{part}_x"] = np.ascontiguousarray(stacked)
-            arrays[f"{part}_y"] = np.array([label for _, label in files], dtype=np.int64)
+        arrays: dict[str, np.ndarray] = {}
+        first: tuple[int, ...] | None = None
+        for part, files in self._chosen(root, self._classes(root)).items():
+            if first is None:
+                first = self._decode(files[0]).shape
+            rows = np.empty((len(files), *first), dtype=np.uint8)
+            for _ in in_threads(partial(self._fill, files, rows), len(files)):
+                pass
+            arrays[f"{part}_x"] = rows
+            arrays[f"{part}_y"] = np.array([file.label for file in files], dtype=np.int64)
         return arrays
+
+    def _fill(self, files: list[File], rows: np.ndarray, start: int, stop: int) -> None:
+        for row in range(start, stop):
+            image = self._decode(files[row])
+            if image.shape != rows.shape[1:]:
+                raise BadInput(_odd_size(files[row], image.shape[1:], rows.shape[2:]))
+            rows[row] = image
+
+    def _decode(self, file: File) -> np.ndarray:
+        return pixels(file.path, read_file(file.path), self.grey, self.size)
 
     def _root(self) -> Path:
         root = Path(self.path).expanduser()
@@ -98,10 +119,13 @@ class ImageFolder(Data):
         return root.resolve()
 
     def _classes(self, root: Path) -> list[str]:
-        found = {
-            part: sorted(entry.name for entry in (root / part).iterdir() if entry.is_dir())
-            for part in PARTS
-        }
+        found = {}
+        for part in PARTS:
+            entries = _entries(root / part)
+            stray = [entry.path for entry in entries if not entry.is_dir()]
+            if stray:
+                raise BadInput(f"data.path: {stray[0]} lies in no class folder.")
+            found[part] = [entry.name for entry in entries]
         classes = found["train"]
         if len(classes) < 2:
             told = f"only {classes[0]!r}" if classes else "none"
@@ -113,8 +137,8 @@ class ImageFolder(Data):
             raise BadInput(f"data.path: {root / 'test'} has classes train has not: {strange[:5]}.")
         return classes
 
-    def _chosen(self, root: Path, classes: list[str]) -> dict[str, list[tuple[Path, int]]]:
-        """(file, label) of the rows in use, for each part, in a fixed order."""
+    def _chosen(self, root: Path, classes: list[str]) -> dict[str, list[File]]:
+        """The rows in use, for each part, in a fixed order."""
         import numpy as np
 
         from engine.lab.selection import stratified
@@ -124,61 +148,88 @@ class ImageFolder(Data):
             files = []
             for label, name in enumerate(classes):
                 folder = root / part / name
-                members = sorted(folder.iterdir()) if folder.is_dir() else []
-                files += [(f, label) for f in members if not f.name.startswith(".")]
-                if part == "train" and not members:
+                entries = _entries(folder) if folder.is_dir() else []
+                files += [File(f"{part}/{name}/{e.name}", e.path, label) for e in entries]
+                if part == "train" and not entries:
                     raise BadInput(f"data.path: {folder} is empty; every class needs images.")
             if not files:
                 raise BadInput(f"data.path: {root / part} holds no images.")
-            labels = np.array([label for _, label in files])
+            labels = np.array([file.label for file in files])
             chosen[part] = [files[row] for row in stratified(labels, limit)]
         return chosen
 
+    def _look(self, root: Path, files: list[File]) -> tuple[str, tuple[int, int]]:
+        """Content digest of `files` and the first one's (height, width). Raises BadInput.
 
-def _odd_size(path: Path, found: tuple[int, ...], first: tuple[int, ...]) -> str:
-    return (
-        f"data image-folder: {path} is {found[0]}×{found[1]}, the first image {first[0]}×{first[1]}; "
-        "set data.size to resize them all."
-    )
-
-
-def _look_at(root: Path, files: list[Path]) -> tuple[str, tuple[int, int]]:
-    """Content digest of `files` and the first one's (height, width). Raises BadInput for non-images.
-
-    Reading tens of thousands of files takes seconds, so the digest is remembered under the
-    signature of the folder: names, sizes and modification times.
-    """
-    stats = [(str(f.relative_to(root)), f.stat()) for f in files]
-    signature = hashlib.sha256(
-        json.dumps([str(root), [(n, s.st_size, s.st_mtime_ns) for n, s in stats]]).encode()
-    ).hexdigest()
-    memory = _memory_folder() / f"{signature}.json"
-    try:
-        told = json.loads(memory.read_text())
-        return str(told["digest"]), (int(told["height"]), int(told["width"]))
-    except (OSError, ValueError, KeyError):
-        pass
-    from PIL import Image, UnidentifiedImageError
-
-    digest = hashlib.sha256()
-    size: tuple[int, int] | None = None
-    for path, (name, _) in zip(files, stats, strict=True):
-        content = path.read_bytes()
+        Reading tens of thousands of files takes seconds, so what was found is remembered under
+        the signature of the files: names, sizes, times. (A file can be replaced by one of equal
+        size and modification time; nothing sets back the time of the change of its entry.)
+        """
+        signature = hashlib.sha256(
+            json.dumps([LOOK, bool(self.size), str(root), _states(files)]).encode()
+        ).hexdigest()
+        memory = _memory_folder() / f"{signature}.json"
         try:
-            with Image.open(BytesIO(content)) as image:
-                size = size or (image.height, image.width)
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
-            raise BadInput(f"data image-folder: {path} is not an image that can be read.") from None
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    assert size is not None
-    told = {"digest": digest.hexdigest(), "height": size[0], "width": size[1]}
+            told = json.loads(memory.read_text())
+            return str(told["digest"]), (int(told["height"]), int(told["width"]))
+        except (OSError, ValueError, KeyError):
+            pass
+        digest = hashlib.sha256()
+        first: tuple[int, int] | None = None
+        for chunk in in_threads(lambda a, b: [_seen(file) for file in files[a:b]], len(files)):
+            for file, content, size in chunk:
+                first = first or size
+                if size != first and not self.size:
+                    raise BadInput(_odd_size(file, size, first))
+                digest.update(f"{file.name}\0".encode("utf-8", "surrogateescape") + content)
+        assert first is not None
+        told = {"digest": digest.hexdigest(), "height": first[0], "width": first[1]}
+        try:
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps(told))
+        except OSError:
+            pass  # only a memory: without it the next start reads the files again
+        return digest.hexdigest(), first
+
+
+def _seen(file: File) -> tuple[File, bytes, tuple[int, int]]:
+    """(the file, sha256 of its content, height and width)."""
+    content = read_file(file.path)
+    return file, hashlib.sha256(content).digest(), upright_size(file.path, content)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder and is meant to be there, by name. Raises BadInput."""
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps(told))
-    except OSError:
-        pass  # only a memory: without it the next start reads the files again
-    return digest.hexdigest(), size
+        with os.scandir(folder) as entries:
+            return sorted(
+                (e for e in entries if e.name[0] != "." and e.name.lower() not in LITTER),
+                key=lambda entry: entry.name,
+            )
+    except OSError as error:
+        raise BadInput(f"data.path: {folder} cannot be read: {error.strerror}.") from None
+
+
+def _states(files: list[File]) -> list[tuple[Any, ...]]:
+    """(name, size, modified, changed) of each. Raises BadInput for what is not a regular file."""
+    states = []
+    for file in files:
+        try:
+            found = os.stat(file.path)  # noqa: PTH116  # Path costs as much as the call
+        except OSError as error:
+            raise BadInput(f"data.path: {file.path} cannot be read: {error.strerror}.") from None
+        if not stat.S_ISREG(found.st_mode):
+            what = "is a folder" if stat.S_ISDIR(found.st_mode) else "is not a regular file"
+            raise BadInput(f"data.path: {file.path} {what}; a class folder holds images only.")
+        states.append((file.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return states
+
+
+def _odd_size(file: File, found: Sequence[int], first: Sequence[int]) -> str:
+    return (
+        f"data image-folder: {file.path} is {found[1]}×{found[0]}, the first image "
+        f"{first[1]}×{first[0]}; set data.size to resize them all."
+    )
 
 
 def _memory_folder() -> Path:

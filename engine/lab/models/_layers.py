@@ -19,3 +19,17 @@ class Normalise(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return (inputs - self.mean) / self.std
+
+
+class ToThreeChannels(nn.Module):
+    """Repeats a grey channel for networks that are written for three."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.expand(-1, 3, -1, -1) if inputs.shape[1] == 1 else inputs
+
+
+def initialise_convolutions(net: nn.Module) -> None:
+    """He initialisation of every convolution, as torchvision does for ResNets."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

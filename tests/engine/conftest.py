@@ -1,0 +1,33 @@
+"""Fixtures of the tests of supervisor and workers; the tools are those of tests/cli."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
+
+from harness import TINY, Computed, computed, processes, session_folder
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Computed:
+    return computed(session_folder(tmp_path_factory))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A preset file of the test's own."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_process_survives(tmp_path: Path) -> object:
+    """Whatever a test did to them, it leaves no supervisor or worker behind."""
+    yield
+    for process in processes(tmp_path):
+        process.kill()

@@ -1,0 +1,71 @@
+"""A stage that fails: the rest goes on, and the run says what failed and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness import (
+    NGD,
+    TINY,
+    Computed,
+    chelate,
+    new_kinds,
+    objects,
+    strict_json,
+    unhealthy,
+    until_gone,
+)
+
+DIVERGES = '[[methods]]\nname = "gd"\nlabel = "wild"\nlr = 1e300\n'
+
+
+def test_what_does_not_depend_on_a_failed_stage_goes_on(shared: Computed, tmp_path: Path) -> None:
+    home, before = shared.copy(tmp_path), objects(shared.home)
+    preset = tmp_path / "wild.toml"
+    preset.write_text(TINY + DIVERGES + NGD)
+    done = chelate("run", preset, "--home", home, "--json")
+    assert done.returncode == 3
+    assert "failed: unlearn gaussian/gd[wild] 0.25 s0: diverged at step" in done.stderr
+    assert "Traceback" not in done.stderr
+    document = strict_json(done.stdout)
+    assert document["status"] == "failed"
+    assert new_kinds(home, before) == {"unlearn": 4, "audit": 8}  # all of ngd
+    assert not unhealthy(home)
+    for row in document["rows"]:
+        if row["variant"] == "wild":
+            assert row["verdict"] == "n/a"
+            assert "failed: diverged at step" in row["reason"]
+            assert row["values"] == [None, None]
+        else:
+            assert None not in row["values"]
+    kept = [
+        row["values"]
+        for row in document["rows"]
+        if row["method"] not in ("ngd",) and not row["variant"]
+    ]
+    assert kept == [row["values"] for row in shared.document["rows"]]
+    until_gone(home)
+
+    shown = chelate("runs", "show", document["run"], "--home", home)
+    assert f"{document['run']}: failed" in shown.stdout
+    assert "unlearn gaussian/gd[wild] 0.25 s1: diverged" in shown.stdout
+    listed = strict_json(chelate("runs", "list", "--home", home, "--json").stdout)
+    assert {run["run"]: run["state"] for run in listed["runs"]}[document["run"]] == "failed"
+    compared = strict_json(chelate("compare", document["run"], "--home", home, "--json").stdout)
+    assert compared["rows"] == document["rows"]
+    watched = chelate("watch", document["run"], "--home", home)
+    assert watched.returncode == 3
+    assert "diverged" in watched.stderr
+
+
+def test_a_supervisor_that_cannot_start_is_told(shared: Computed, tmp_path: Path) -> None:
+    """Here: its lock is a folder, so it ends with an exception of its own."""
+    home = tmp_path / "home"
+    run = home / "runs" / shared.run
+    run.mkdir(parents=True)
+    (run / "supervisor.lock").mkdir()
+    done = chelate("run", shared.preset, "--home", home, "--json")
+    assert done.returncode == 3
+    assert strict_json(done.stdout)["status"] != "done"
+    assert "the supervisor is gone" in done.stderr
+    until_gone(home)

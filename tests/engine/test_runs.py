@@ -1,0 +1,171 @@
+"""Runs on disk: identity, states, finding; without any process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from harness import TINY, Computed, flip_byte, on_folder, save_images
+
+from engine.jobs import runs
+from engine.jobs.devices import Gpu, Slot, slots
+from engine.jobs.home import Home
+from engine.jobs.runs import Run, RunReader, survey
+from engine.spec import presets
+from engine.spec.errors import BadInput
+from engine.spec.plan import make_plan
+
+
+def created(home: Path, text: str, name: str = "tiny", title: str = "") -> Run:
+    experiment = presets.validate(tomllib.loads(text) | ({"title": title} if title else {}), name)
+    plan = make_plan(experiment, "cpu")
+    return runs.create(Home(home).create(), name, experiment, plan, "cpu", f"{name}.toml")
+
+
+def test_the_same_experiment_is_the_same_run(tmp_path: Path) -> None:
+    first = created(tmp_path, TINY)
+    stamp = (first.folder / "run.json").stat().st_mtime_ns
+    assert created(tmp_path, TINY) == first
+    assert (first.folder / "run.json").stat().st_mtime_ns == stamp
+    other = created(tmp_path, TINY.replace("seeds = [0, 1]", "seeds = [0]"))
+    assert other.id != first.id
+    assert first.experiment == presets.validate(tomllib.loads(TINY), "tiny")
+    assert list(Run(first.home, first.id).plan.stages) == list(first.plan.stages)
+    assert first.facts["origin"] == "tiny.toml"
+
+
+def test_a_run_whose_data_moved_reads_them_from_the_new_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here = save_images(tmp_path / "here")
+    first = created(tmp_path / "home", on_folder(TINY, here))
+    there = here.rename(tmp_path / "there")
+    again = created(tmp_path / "home", on_folder(TINY, there))
+    assert again.id == first.id
+    [data] = [stage for stage in again.plan.stages.values() if stage.kind == "data"]
+    assert data.config["data"]["path"] == str(there)
+    assert again.experiment.data.path == str(there)
+
+
+@pytest.mark.parametrize("name", ["../up", "a b/c", "", "💧", "x" * 300, "-rf", "."])
+def test_a_runs_id_is_a_plain_name(tmp_path: Path, name: str) -> None:
+    run = created(tmp_path / "home", TINY, name=name)
+    assert run.folder.parent == tmp_path / "home" / "runs"
+    assert runs.find(run.home, run.id) == run
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_states_come_from_files(tmp_path: Path) -> None:
+    run = created(tmp_path, TINY)
+    assert run.state() == "queued"
+    run.events.touch()
+    assert run.state() == "lost"
+    with (run.folder / "supervisor.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run.state() == "running"
+        assert run.state() == "running"
+    for outcome in ("done", "failed", "stopped"):
+        (run.folder / "session.json").write_text(json.dumps({"outcome": outcome}))
+        assert run.state() == outcome
+    for nonsense in ("", "[]", '{"outcome": "glorious"}', '{"outcome": []}'):
+        (run.folder / "session.json").write_text(nonsense)
+        assert run.state() == "lost"
+
+
+def test_runs_are_found_by_their_start(tmp_path: Path) -> None:
+    home = Home(tmp_path).create()
+    with pytest.raises(BadInput, match="no runs"):
+        runs.find(home, "tiny")
+    first = created(tmp_path, TINY)
+    assert runs.find(home, "ti") == first
+    second = created(tmp_path, TINY.replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(BadInput, match="ambiguous"):
+        runs.find(home, "tiny")
+    assert runs.find(home, second.id) == second
+    (home.runs / "stray").mkdir()
+    (home.runs / "a file").touch()
+    os.utime(first.folder, (1, 1))
+    assert list(runs.every(home)) == [second, first]
+
+
+# --- surveys of a store --------------------------------------------------------------------------
+
+
+def test_a_survey_of_a_healthy_store(shared: Computed) -> None:
+    run = runs.find(Home(shared.home), "tiny")
+    found = survey(run.plan, run.store)
+    assert found.complete
+    assert found.ok == run.plan.stages.keys()
+    assert not found.damaged
+
+
+@pytest.mark.parametrize("quietly", [False, True])
+def test_a_survey_finds_damaged_measurements_however_they_came(
+    shared: Computed, tmp_path: Path, quietly: bool
+) -> None:
+    run = Run(Home(shared.copy(tmp_path)), shared.run)
+    cell = run.plan.cells[-1]
+    flip_byte(run.store.path(cell.key) / "measurements.json", quietly=quietly)
+    found = survey(run.plan, run.store)
+    assert found.damaged == {cell.key}
+    assert [stage.key for stage in found.missing] == [cell.key]
+
+
+def test_damaged_measurements_count_as_missing(shared: Computed, tmp_path: Path) -> None:
+    """Tables are read also while a run is under way, or after it: they must not fall over."""
+    run = Run(Home(shared.copy(tmp_path)), shared.run)
+    reader = RunReader(run)
+    flip_byte(run.store.path(run.plan.cells[-1].key) / "measurements.json", quietly=True)
+    (run.store.path(run.plan.cells[-2].key) / "DONE.json").write_text("{}")
+    for cell in run.plan.cells[-2:]:
+        outcome, reason = reader.outcome(cell.key)
+        assert outcome == "missing", reason
+    assert reader.outcome(run.plan.cells[0].key) == ("ok", "")
+
+
+# --- devices -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Gpu(n, f"GPU-{n}", "a GPU", 1 << 34, 1 << 33) for n in range(2)]
+    monkeypatch.setattr("engine.jobs.devices.gpus", lambda: found)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("device", "workers", "names"),
+    [
+        ("auto", None, ["cuda:0", "cuda:1"]), ("cuda", None, ["cuda:0", "cuda:1"]),
+        ("cuda:1", None, ["cuda:1"]), ("cuda:1,0", None, ["cuda:1", "cuda:0"]),
+        ("cuda", 1, ["cuda:0"]), ("cpu", 3, ["cpu:0", "cpu:1", "cpu:2"]),
+    ],
+)  # fmt: skip
+def test_slots(device: str, workers: int | None, names: list[str]) -> None:
+    assert [slot.name for slot in slots(device, workers, 1)] == names
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(BadInput, match="no GPU 2"):
+        slots("cuda:0,2", None, 1)
+
+
+def test_cpu_slots_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.jobs.devices.gpus", list)
+    monkeypatch.setattr("engine.jobs.devices.cores", lambda: 6)
+    assert len(slots("auto", None, 1)) == 6
+    assert len(slots("cpu", None, 4)) == 1
+    assert len(slots("cpu", None, 8)) == 1
+
+
+def test_a_worker_sees_one_gpu_and_its_threads() -> None:
+    env = Slot("cuda:1", "cuda", "GPU-1").environment(threads=3)
+    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+    assert env["OMP_NUM_THREADS"] == env["MKL_NUM_THREADS"] == "3"
+    assert Slot("cpu:0", "cpu").environment(1)["CUDA_VISIBLE_DEVICES"] == ""
