@@ -14,7 +14,7 @@ from engine.lab.context import Context, Failed
 from engine.lab.data._report import report, warning
 from engine.lab.randomness import stream
 from engine.lab.selection import choose, validation_cut
-from engine.lab.state import MODEL, STATE
+from engine.lab.state import MODEL, STATE, STATE_JSON
 from engine.lab.subject import Subject
 from engine.lab.training import Look, fit, looking_at
 from engine.lab.unlearning import UnlearnTask, unlearn
@@ -132,11 +132,13 @@ def run_unlearn(config: Config, ctx: Context) -> float:
     method = _component("method", config["method"], Method)
     previous: Path | None = None
     if ctx.key("previous") is not None:
-        files = [ctx.file("previous", name) for name in (MODEL, STATE, "state.json")]
-        previous = files[0].parent
+        told = ctx.file("previous", STATE_JSON)
+        for name in (STATE, load_json(told)["live"]):
+            ctx.file("previous", name)  # checks it
+        previous = told.parent
     unlearn(method, task, config["budget_tee"], ctx, previous, scene.look(config, ctx))
     task.save(ctx.folder)
-    return task.meter.tee
+    return task.meter.tee + task.finishing_tee
 
 
 def run_audit(config: Config, ctx: Context) -> float:

@@ -15,12 +15,21 @@ MODEL = "model.safetensors"
 STATE = "state.safetensors"
 STATE_JSON = "state.json"
 FILES = (MODEL, STATE, STATE_JSON)
+LIVE = "live.safetensors"  # the model under way, where another one was handed out
 OPTIMIZERS = {cls.__name__: cls for cls in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)}
 
 
-def pack(folder: Path, model: nn.Module, state: dict[str, Any], counters: dict[str, Any]) -> None:
+def pack(
+    folder: Path,
+    model: nn.Module,
+    state: dict[str, Any],
+    counters: dict[str, Any],
+    handed_out: nn.Module | None = None,
+) -> None:
     """Write a model and what a method keeps beside it. Raises TypeError for what cannot be kept."""
-    save_tensors(folder, MODEL, model.state_dict())
+    save_tensors(folder, MODEL, (handed_out or model).state_dict())
+    if handed_out is not None:
+        save_tensors(folder, LIVE, model.state_dict())
     tensors: dict[str, Tensor] = {}
     parts: dict[str, Any] = {}
     for name, value in state.items():
@@ -37,14 +46,15 @@ def pack(folder: Path, model: nn.Module, state: dict[str, Any], counters: dict[s
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     resting = [name for name, module in model.named_modules() if not module.training]
     told = {"counters": counters, "parts": parts, "frozen": frozen, "resting": resting}
+    told["live"] = LIVE if handed_out is not None else MODEL
     save_tensors(folder, STATE, tensors)
     save_json(folder, STATE_JSON, told)
 
 
 def unpack(folder: Path, model: nn.Module, state: dict[str, Any], device: str) -> dict[str, Any]:
     """Undo `pack` into `model` and `state`; returns the counters."""
-    model.load_state_dict(load_tensors(folder / MODEL, device))
     told = load_json(folder / STATE_JSON)
+    model.load_state_dict(load_tensors(folder / told["live"], device))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in told["frozen"])
     for name, module in model.named_modules():

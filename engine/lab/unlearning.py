@@ -61,16 +61,25 @@ class Source:
 
         Raises BudgetSpent if over budget.
         """
+        rows, moves = self._next(size, price)
+        if moves is None:
+            return self._data.take(self._rows[rows])
+        return self._data.take_augmented(self._rows[rows], moves, self._recipe.crop_padding)
+
+    def places(self, size: int, price: float) -> tuple[Tensor, Tensor]:
+        """Like `batch` for a method that keeps features: places (int64 [B]) in the order of
+        `every`, and labels."""
+        rows, _ = self._next(size, price)
+        return rows, self._data.labels[self._rows[rows]]
+
+    def _next(self, size: int, price: float) -> tuple[Tensor, Tensor | None]:
         self._permit()
         epoch, start = divmod(self.drawn + self._ahead, len(self._rows))
         order, moves = self._order(epoch)
         rows = order[start : start + size]
         self._meter.charge(len(rows), price)
         self._ahead += len(rows)
-        if moves is None:
-            return self._data.take(rows)
-        part = moves[start : start + size]
-        return self._data.take_augmented(rows, part, self._recipe.crop_padding)
+        return rows, None if moves is None else moves[start : start + size]
 
     def every(self, size: int, price: float = TRAIN, limit: int | None = None) -> Iterator[Batch]:
         """All rows once, or a fixed random `limit` of them, in a fixed order, not augmented.
@@ -93,7 +102,7 @@ class Source:
         if self._epoch is None or self._epoch[0] != epoch:
             count, device = len(self._rows), str(self._rows.device)
             purpose = "/".join(("order", *self._purpose))
-            order = self._rows[epoch_order(count, self._seed, purpose, epoch, device)]
+            order = epoch_order(count, self._seed, purpose, epoch, device)
             moves = None
             if self._recipe.augment == "crop-flip":
                 told = ("augment", *self._purpose, epoch)
@@ -140,6 +149,8 @@ class UnlearnTask:
         self.forget = Source("forget", data, forget.to(device), seed, self.meter, recipe)
         self.state: dict[str, Any] = {}
         self.steps = 0
+        self.handed_out: nn.Module | None = None  # what audits see, where it is not `model`
+        self.finishing_tee = 0.0  # spent on that; not part of the trajectory
         self.mean_loss = RunningMean(device)
 
     def sgd(self, lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:
@@ -159,11 +170,13 @@ class UnlearnTask:
         """Mean cross-entropy of a batch on its trained-on labels."""
         return cross_entropy(self.logits(batch).float(), batch.labels)
 
-    def descend(self, loss: Tensor) -> None:
-        """One step of `state["optimizer"]` down the gradient of `loss`."""
+    def descend(self, loss: Tensor, clip: float | None = None) -> None:
+        """One step of `state["optimizer"]` down the gradient of `loss`, its norm at most `clip`."""
         optimizer = self.state["optimizer"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         optimizer.step()
         self.mean_loss.add(loss)
 
@@ -198,7 +211,7 @@ class UnlearnTask:
             "retain": self.retain.drawn,
             "forget": self.forget.drawn,
         }
-        pack(folder, self.model, self.state, counters)
+        pack(folder, self.model, self.state, counters, self.handed_out)
 
     def restore(self, folder: Path) -> None:
         counters = unpack(folder, self.model, self.state, self.device)
@@ -222,7 +235,7 @@ def unlearn(
     is the same as without it. Raises NotApplicable when not even one step fits, Failed when the
     model is no longer finite.
     """
-    task.meter.limit = budget
+    task.meter.limit = budget - method.reserve(task)
     task.retain.allowed = "retain" in method.reads
     task.forget.allowed = "forget" in method.reads
     updates = _Updates(task.model)
@@ -268,8 +281,23 @@ def unlearn(
     if task.mean_loss.count:
         _report(task, budget, ctx)
     require_finite(task.model, task.steps)
+    _finish(method, task, budget)
     if look is not None:
-        look(task.model, task.steps)
+        look(task.handed_out or task.model, task.steps)
+
+
+def _finish(method: Method, task: UnlearnTask, budget: float) -> None:
+    """Let the method prepare what is handed out, aside from the trajectory that later budgets
+    continue."""
+    spent = task.meter.spent
+    task.meter.limit = budget
+    torch.manual_seed(stream(task.seed, "finish", task.steps))
+    task.handed_out = method.finish(task)
+    task.settle()
+    task.finishing_tee = (task.meter.spent - spent) / task.meter.rows
+    task.meter.spent = spent
+    if task.handed_out is not None:
+        require_finite(task.handed_out, task.steps)
 
 
 def _report(task: UnlearnTask, budget: float, ctx: Context) -> None:

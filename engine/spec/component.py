@@ -199,6 +199,8 @@ class Method(Listed):
 
     role: ClassVar[Role] = "unlearn"
     reads: ClassVar[frozenset[str]] = frozenset({"retain", "forget"})
+    # False when what it does depends on the budget's end: then each budget starts from the model.
+    continues: ClassVar[bool] = True
 
     def begin(self, task: UnlearnTask) -> None:
         """Set up what outlives a step: optimizer, teacher, mask. Kept in `task.state`."""
@@ -206,6 +208,17 @@ class Method(Listed):
     def step(self, task: UnlearnTask) -> None:
         """One update of `task.model`."""
         raise NotImplementedError
+
+    def finish(self, task: UnlearnTask) -> torch.nn.Module | None:
+        """The model to hand out at a budget's end, where it is another than `task.model`.
+
+        May charge the meter up to what `reserve` asked for; must leave `task.model` alone.
+        """
+        return None
+
+    def reserve(self, task: UnlearnTask) -> float:
+        """TEE to keep back for `finish`."""
+        return 0.0
 
 
 class Audit(Listed):

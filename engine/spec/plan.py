@@ -192,12 +192,12 @@ class _Setting:
             identity={"data": data.identity(), "digest": info.digest, "classes": info.classes},
         )
         experiment.model.check(info)
-        if self.train.start_from and self.train.from_as == "poisoned-model":
-            if len(experiment.seeds) > 1:
-                raise BadInput(
-                    f"seeds = {list(experiment.seeds)}: your own model (train.from) was trained on "
-                    "one seed's poison; give that seed alone."
-                )
+        own = self.train.start_from and self.train.from_as == "poisoned-model"
+        if own and len(experiment.seeds) > 1:
+            raise BadInput(
+                f"seeds = {list(experiment.seeds)}: your own model (train.from) was trained on "
+                "one seed's poison; give that seed alone."
+            )
         validation = round(experiment.validation * info.train)
         self.rows = info.train - validation
         if self.rows < 1:
@@ -334,8 +334,8 @@ class _Setting:
                 start,
                 component=method,
                 identity=config | {"train": self.recipe_identity},
-                after=before,
-                tee=limit - spent,
+                after=before if method.continues else (),
+                tee=limit - spent if method.continues else limit,
                 threads=self.threads,
             )
             before, spent = (key,), limit

@@ -1,0 +1,46 @@
+"""CF-k: fine-tune the last k layers on the retain set, the rest frozen (catastrophic forgetting)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from engine.spec.component import Card, Method
+
+if TYPE_CHECKING:
+    from engine.lab.unlearning import UnlearnTask
+
+
+class CFK(Method):
+    """The prefix is frozen, BatchNorm statistics included; the tail trains on the retain set."""
+
+    name: Literal["cfk"] = "cfk"
+    k: int = Field(default=1, ge=1, description="Layers or blocks from the end; the head counts.")
+    lr: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+
+    reads: ClassVar = frozenset({"retain"})
+    card: ClassVar = Card(
+        title="CF-k (catastrophically forget the last k layers)",
+        summary="Fine-tunes only the end of the network on the retain set.",
+        reference="Goel et al., Towards Adversarial Evaluations for Inexact Machine Unlearning, 2022",
+        needs="the retain set",
+        cost="a whole forward and the tail's share of the backward; without augmentation the "
+        "prefix is computed once",
+        deviations="k counts residual blocks as one; the head is always in the tail; prefix "
+        "BatchNorm statistics are frozen (in reference code they drift)",
+    )
+
+    def begin(self, task: UnlearnTask) -> None:
+        from engine.lab.methods._tail import begin_tail
+
+        begin_tail(task, self.k)
+        task.state["optimizer"] = task.sgd(self.lr, self.momentum, self.weight_decay)
+
+    def step(self, task: UnlearnTask) -> None:
+        from engine.lab.methods._tail import tail_loss
+
+        task.descend(tail_loss(task, self.k, self.batch_size))
