@@ -115,19 +115,23 @@ def run_train(config: Config, ctx: Context) -> float:
 def run_unlearn(config: Config, ctx: Context) -> float:
     """Unlearn to one budget, going on from the segment before if there is one. → model, state"""
     scene = Scene(ctx, config)
+    recipe = Train.model_validate(config["train"])
     model = scene.load_model("start")
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task = UnlearnTask(
         model=model,
         data=scene.data,
         retain=scene.retain_rows,
         forget=scene.forget_rows,
-        recipe=Train.model_validate(config["train"]),
+        recipe=recipe,
         # The seed of retraining: a method that trains everything anew on all retained rows is
         # retraining, bit for bit.
         seed=stream(config["seed"], "paired"),
         device=ctx.device,
         classes=len(scene.facts["classes"]),
         fresh=lambda: scene.initial_model(config["seed"], "paired"),
+        validation=(scene.clean, scene.split["validation"]),
     )
     method = _component("method", config["method"], Method)
     previous: Path | None = None
@@ -181,6 +185,11 @@ class Scene:
         self.data = TrainingSet(self.pixels["train_x"], self.pixels["train_y"], self.poison)
 
     @property
+    def clean(self) -> TrainingSet:
+        """The data set as it was before any poisoning."""
+        return TrainingSet(self.pixels["train_x"], self.pixels["train_y"])
+
+    @property
     def training_rows(self) -> Tensor:
         """All rows of the training, poisoned ones included; int64."""
         rows = self.split["training"]
@@ -232,7 +241,7 @@ class Scene:
 
     def subject(self, model: nn.Module, seed: int) -> Subject:
         test = TrainingSet(self.pixels["test_x"], self.pixels["test_y"])
-        clean = TrainingSet(self.pixels["train_x"], self.pixels["train_y"])
+        clean = self.clean
         device = self.ctx.device
         assert self.poison is not None, "audits look at poisoned data"
         return Subject(

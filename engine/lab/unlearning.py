@@ -53,6 +53,10 @@ class Source:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def rows_left(self) -> int:
+        """Rows of the epoch under way that the step under way has not drawn; 0 at its end."""
+        return -(self.drawn + self._ahead) % len(self._rows)
+
     def batches_per_epoch(self, size: int) -> int:
         return math.ceil(len(self._rows) / size)
 
@@ -123,7 +127,8 @@ class UnlearnTask:
 
     `state` holds what a method keeps between steps: optimizers over the model's parameters,
     tensors, and modules shaped like the model (teachers). All of it is saved with a snapshot.
-    `fresh_model()` gives a newly initialised model, the one retraining starts from.
+    `fresh_model()` gives a newly initialised model, the one retraining starts from. `validation`
+    holds clean rows that were cut off before the poisoning; the test set is out of reach.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class UnlearnTask:
         device: str,
         classes: int,
         fresh: Callable[[], nn.Module] | None = None,
+        validation: tuple[TrainingSet, Tensor] | None = None,
     ) -> None:
         self.model = model
         self.fresh_model = fresh or _no_fresh_model
@@ -147,6 +153,8 @@ class UnlearnTask:
         self.meter = Meter(len(retain) + len(forget))
         self.retain = Source("retain", data, retain.to(device), seed, self.meter, recipe)
         self.forget = Source("forget", data, forget.to(device), seed, self.meter, recipe)
+        clean, rows = validation or (data, retain[:0])
+        self.validation = Source("validation", clean, rows.to(device), seed, self.meter, recipe)
         self.state: dict[str, Any] = {}
         self.steps = 0
         self.handed_out: nn.Module | None = None  # what audits see, where it is not `model`
@@ -235,7 +243,8 @@ def unlearn(
     is the same as without it. Raises NotApplicable when not even one step fits, Failed when the
     model is no longer finite.
     """
-    task.meter.limit = budget - method.reserve(task)
+    task.meter.limit = budget
+    task.meter.limit -= method.reserve(task)
     task.retain.allowed = "retain" in method.reads
     task.forget.allowed = "forget" in method.reads
     updates = _Updates(task.model)

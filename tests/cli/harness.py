@@ -1,7 +1,7 @@
 """Driving the real `chelate` command, and looking at what it leaves on disk.
 
-One tiny home is computed once for a whole test session (by whichever process needs it first) and
-copied by the tests that change it.
+A home that several tests look at is computed once for a whole test session (by whichever process
+needs it first) and copied by the tests that change it.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def until_gone(home: Path) -> None:
 
 @dataclass(frozen=True)
 class Computed:
-    """A home in which the tiny preset was run. Nobody may change it."""
+    """A home in which a preset was run. Nobody may change it."""
 
     home: Path
     preset: Path
@@ -232,15 +232,15 @@ class Computed:
         return Path(shutil.copytree(self.home, folder / "home"))
 
 
-def computed(base: Path) -> Computed:
-    """The session's shared home below `base`; the first process to ask computes it."""
-    folder = base / "chelate-shared"
+def computed(base: Path, name: str = "tiny", text: str = TINY) -> Computed:
+    """The session's home for one preset, below `base`; the first process to ask computes it."""
+    folder = base / f"chelate-{name}"
     folder.mkdir(exist_ok=True)
-    answer, preset = folder / "answer.json", folder / "tiny.toml"
+    answer, preset = folder / "answer.json", folder / f"{name}.toml"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not answer.exists():
-            preset.write_text(TINY)
+            preset.write_text(text)
             document = run_json(preset, folder / "home")
             answer.write_text(json.dumps(document))
     return Computed(folder / "home", preset, json.loads(answer.read_text()))

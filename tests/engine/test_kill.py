@@ -6,18 +6,19 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from harness import (
     TINY,
+    Computed,
     chelate,
+    computed,
     finish,
     hashes,
     objects,
     processes,
-    run_json,
+    session_folder,
     start,
     strict_json,
     unhealthy,
@@ -36,20 +37,9 @@ LONG = LONG.replace("epochs = 2", "epochs = 400, batch_size = 32").replace("[0, 
 LONG = LONG.replace(', { name = "gaussian" }]', "]")  # the audit, which imports SciPy
 
 
-@dataclass
-class Undisturbed:
-    hashes: dict[str, dict[str, str]]
-    rows: list[dict[str, Any]]
-    preset: Path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    preset = folder / "long.toml"
-    preset.write_text(LONG)
-    rows = run_json(preset, folder / "home")["rows"]
-    return Undisturbed(hashes(folder / "home"), rows, preset)
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
+    return computed(session_folder(tmp_path_factory), "long", LONG)
 
 
 @dataclass
@@ -64,7 +54,7 @@ class Training:
 
 
 @pytest.fixture
-def training(tmp_path: Path, undisturbed: Undisturbed) -> Training:
+def training(tmp_path: Path, undisturbed: Computed) -> Training:
     home = tmp_path / "home"
     console = start("run", undisturbed.preset, "--home", home, "--plain")
     run = until(lambda: next(every(Home(home)), None))
@@ -85,13 +75,13 @@ def is_training(run: Run) -> bool:
     return bool(steps) and steps[-1]["done"] < steps[-1]["total"]
 
 
-def as_if_nothing_had_happened(home: Path, undisturbed: Undisturbed) -> None:
+def as_if_nothing_had_happened(home: Path, undisturbed: Computed) -> None:
     until_gone(home)
-    assert hashes(home) == undisturbed.hashes
+    assert hashes(home) == hashes(undisturbed.home)
     assert not unhealthy(home)
     again = strict_json(chelate("run", undisturbed.preset, "--home", home, "--json").stdout)
     assert again["status"] == "done"
-    assert untimed(again["rows"]) == untimed(undisturbed.rows)
+    assert untimed(again["rows"]) == untimed(undisturbed.document["rows"])
 
 
 def trained_in_attempt(home: Path) -> int:
@@ -100,7 +90,7 @@ def trained_in_attempt(home: Path) -> int:
     return attempt
 
 
-def test_a_killed_worker_is_replaced(training: Training, undisturbed: Undisturbed) -> None:
+def test_a_killed_worker_is_replaced(training: Training, undisturbed: Computed) -> None:
     training.worker.send_signal(signal.SIGKILL)
     done = finish(training.console)
     assert done.returncode == 0, done.stderr
@@ -112,7 +102,7 @@ def test_a_killed_worker_is_replaced(training: Training, undisturbed: Undisturbe
 
 
 def test_a_killed_supervisor_leaves_its_worker_to_finish(
-    training: Training, undisturbed: Undisturbed
+    training: Training, undisturbed: Computed
 ) -> None:
     training.supervisor.send_signal(signal.SIGKILL)
     done = finish(training.console)
@@ -127,7 +117,7 @@ def test_a_killed_supervisor_leaves_its_worker_to_finish(
 
 
 def test_ctrl_c_stops_everything_and_the_next_run_goes_on(
-    training: Training, undisturbed: Undisturbed
+    training: Training, undisturbed: Computed
 ) -> None:
     training.console.send_signal(signal.SIGINT)
     done = finish(training.console)
@@ -146,7 +136,7 @@ def test_ctrl_c_stops_everything_and_the_next_run_goes_on(
     as_if_nothing_had_happened(training.home, undisturbed)
 
 
-def test_a_console_that_dies_is_not_missed(training: Training, undisturbed: Undisturbed) -> None:
+def test_a_console_that_dies_is_not_missed(training: Training, undisturbed: Computed) -> None:
     training.console.kill()
     training.console.communicate()
     assert training.run.supervised()

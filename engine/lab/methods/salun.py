@@ -1,0 +1,71 @@
+"""SalUn: relabelling that may move only the weights the forget set's gradient points at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from engine.lab.methods.relabel import Relabel, Rule
+from engine.spec.component import Card
+
+if TYPE_CHECKING:
+    from engine.lab.unlearning import UnlearnTask
+
+MASK = "mask/"
+
+
+class SalUn(Relabel):
+    """Relabel under a saliency mask: the `share` of all weights with the largest |Σ ∇L_forget|."""
+
+    name: Literal["salun"] = "salun"  # type: ignore[assignment]
+    share: float = Field(default=0.5, ge=0, le=1, description="Of all weights, left free to move.")
+    lr: float = Field(default=0.01, gt=0)
+    labels: Rule = "uniform"
+
+    card: ClassVar = Card(
+        title="SalUn (saliency unlearning)",
+        summary="Finds the weights most salient for the forget set, then relabels within them.",
+        reference="Fan et al., SalUn, ICLR 2024",
+        needs="retain and forget sets",
+        cost="one pass over the forget set for the mask, then 1 TEE an epoch over both",
+        deviations="weights outside the mask are restored and their momentum cleared after every "
+        "step (weight decay and momentum moved them in early reference code); steps interleave",
+    )
+
+    def begin(self, task: UnlearnTask) -> None:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        from engine.lab.unlearning import frozen_copy
+
+        parameters = dict(task.model.named_parameters())
+        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        task.model.eval()
+        for batch in task.forget.every(self.batch_size):
+            loss = cross_entropy(task.logits(batch).float(), batch.labels, reduction="sum")
+            grads = torch.autograd.grad(loss, list(parameters.values()))
+            for name, grad in zip(parameters, grads, strict=True):
+                total[name] += grad
+        # |sum|, not the sum of |…|: directions on which the rows disagree cancel.
+        flat = torch.cat([grad.abs().flatten() for grad in total.values()])
+        chosen = torch.zeros_like(flat, dtype=torch.bool)
+        chosen[flat.topk(int(self.share * flat.numel())).indices] = True
+        parts = chosen.split([p.numel() for p in parameters.values()])
+        super().begin(task)
+        task.state["start"] = frozen_copy(task.model)
+        for (name, parameter), part in zip(parameters.items(), parts, strict=True):
+            task.state[MASK + name] = part.view_as(parameter).clone()
+
+    def step(self, task: UnlearnTask) -> None:
+        import torch
+
+        super().step(task)
+        optimizer, start = task.state["optimizer"], dict(task.state["start"].named_parameters())
+        with torch.no_grad():
+            for name, parameter in task.model.named_parameters():
+                mask = task.state[MASK + name]
+                parameter.copy_(torch.where(mask, parameter, start[name]))
+                momentum = optimizer.state[parameter].get("momentum_buffer")
+                if momentum is not None:
+                    momentum.mul_(mask)
