@@ -141,7 +141,7 @@ def test_a_run_id_that_climbs(shared: object, run: str) -> None:
         ("methods.0=gd", ("methods[0]", "table")),
         ("data=mnist5k", ("data", "table")),
         # unknown components, with the list
-        ("methods.gd.name=gx", ("methods[3].name", "unknown method 'gx'", "gd, ngd, none")),
+        ("methods.gd.name=gx", ("methods[3].name", "unknown method 'gx'", "Known: ", " ngd")),
         ("attacks.0.name=gausian", ("attacks[0].name", "Did you mean 'gaussian'?", "Known: ")),
         ("model.name=mpl", ("model.name", "unknown model 'mpl'", "linear", "mlp")),
         ("data.name=mnist5", ("data.name", "unknown data 'mnist5'", "image-folder", "mnist5k")),

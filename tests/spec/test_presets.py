@@ -167,7 +167,7 @@ def test_overriding_one_element_leaves_its_equal_neighbours(raw: dict[str, Any])
     [
         ("train.epochs", "KEY=VALUE"),
         ("=5", "KEY=VALUE"),
-        ("methods.dg.lr=1", "gd, none"),
+        ("methods.dg.lr=1", "Known: gd,"),
         ("methods.9.lr=1", "'9'"),
         ("train.epochs.x=1", "train.epochs"),
         ("seeds.0.x=1", "seeds.0"),

@@ -51,7 +51,7 @@ class SalUn(Relabel):
         flat = torch.cat([grad.abs().flatten() for grad in total.values()])
         chosen = torch.zeros_like(flat, dtype=torch.bool)
         chosen[flat.topk(int(self.share * flat.numel())).indices] = True
-        parts = chosen.split([p.numel() for p in parameters.values()])
+        parts = torch.split(chosen, [p.numel() for p in parameters.values()])
         super().begin(task)
         task.state["start"] = frozen_copy(task.model)
         for (name, parameter), part in zip(parameters.items(), parts, strict=True):

@@ -128,7 +128,8 @@ class SCRUB(Method):
 
         if not self.rewind:
             return None
-        labels = torch.cat([b.labels for b in task.forget.every(1024, price=0.0)]).unique()  # type: ignore[no-untyped-call]
+        trained = torch.cat([b.labels for b in task.forget.every(1024, price=0.0)])
+        labels = torch.unique(trained)
         target = _error(task.model, task.validation.every(1024, FORWARD), labels)
         checkpoints = [task.state[n] for n in sorted(task.state) if n.startswith(CHECKPOINT)]
         candidates = [*checkpoints, task.model]
