@@ -111,10 +111,9 @@ def training(options: argparse.Namespace) -> None:
 
 
 def usual_loader(pixels: Any, labels: Any, batch: int) -> Any:
+    import torch
     from torch.utils.data import DataLoader, Dataset
     from torchvision.transforms import v2 as transforms
-
-    import torch
 
     move = transforms.Compose(
         [

@@ -24,6 +24,10 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 ORIENTATION = 0x0112  # EXIF: 1 upright; 5 to 8 lie on their side
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # one channel of 16 bits, depending on the file
 
+# Pillow decodes without Python's lock, but opens with it: below this many bytes a file, threads
+# only wait for each other (32×32: 35 % slower on two cores; 256×256: twice as fast).
+SMALL = 8192
+
 
 def read_file(path: str) -> bytes:
     """Raises BadInput."""
@@ -116,15 +120,18 @@ def _opened(path: str, content: bytes) -> Iterator[Image.Image]:
         raise BadInput(f"data image-folder: {path} cannot be decoded: {error}.") from None
 
 
-def in_threads(work: Callable[[int, int], T], count: int, chunk: int = 256) -> Iterator[T]:
-    """`work(start, stop)` over 0 … count in chunks, in order; Pillow decodes without the GIL.
+def in_threads(
+    work: Callable[[int, int], T], count: int, chunk: int = 256, file_size: int = SMALL
+) -> Iterator[T]:
+    """`work(start, stop)` over 0 … count in chunks, in order.
 
-    An exception of a chunk is raised in its turn, and nothing new is begun.
+    An exception of a chunk is raised in its turn, and nothing new is begun. Files of typical
+    `file_size` (bytes) below SMALL get a single thread.
     """
     import os
     from concurrent.futures import ThreadPoolExecutor
 
     threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
     starts = range(0, count, chunk)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads if file_size >= SMALL else 1) as pool:
         yield from pool.map(lambda start: work(start, min(start + chunk, count)), starts)

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -85,12 +85,12 @@ class ImageFolder(Data):
 
         root = self._root()
         arrays: dict[str, np.ndarray] = {}
-        first: tuple[int, ...] | None = None
-        for part, files in self._chosen(root, self._classes(root)).items():
-            if first is None:
-                first = self._decode(files[0]).shape
-            rows = np.empty((len(files), *first), dtype=np.uint8)
-            for _ in in_threads(partial(self._fill, files, rows), len(files)):
+        chosen = self._chosen(root, self._classes(root))
+        shape = self._decode(chosen["train"][0]).shape
+        for part, files in chosen.items():
+            rows = np.empty((len(files), *shape), dtype=np.uint8)
+            size = Path(files[0].path).stat().st_size
+            for _ in in_threads(partial(self._fill, files, rows), len(files), file_size=size):
                 pass
             arrays[f"{part}_x"] = rows
             arrays[f"{part}_y"] = np.array([file.label for file in files], dtype=np.int64)
@@ -165,8 +165,9 @@ class ImageFolder(Data):
         the signature of the files: names, sizes, times. (A file can be replaced by one of equal
         size and modification time; nothing sets back the time of the change of its entry.)
         """
+        states = _states(files)
         signature = hashlib.sha256(
-            json.dumps([LOOK, bool(self.size), str(root), _states(files)]).encode()
+            json.dumps([LOOK, bool(self.size), str(root), states]).encode()
         ).hexdigest()
         memory = _memory_folder() / f"{signature}.json"
         try:
@@ -176,7 +177,8 @@ class ImageFolder(Data):
             pass
         digest = hashlib.sha256()
         first: tuple[int, int] | None = None
-        for chunk in in_threads(lambda a, b: [_seen(file) for file in files[a:b]], len(files)):
+        look = partial(_seen, files)
+        for chunk in in_threads(look, len(files), file_size=states[0][1]):
             for file, content, size in chunk:
                 first = first or size
                 if size != first and not self.size:
@@ -192,10 +194,14 @@ class ImageFolder(Data):
         return digest.hexdigest(), first
 
 
-def _seen(file: File) -> tuple[File, bytes, tuple[int, int]]:
-    """(the file, sha256 of its content, height and width)."""
-    content = read_file(file.path)
-    return file, hashlib.sha256(content).digest(), upright_size(file.path, content)
+def _seen(files: list[File], start: int, stop: int) -> list[tuple[File, bytes, tuple[int, int]]]:
+    """(the file, sha256 of its content, height and width) of some files."""
+    found = []
+    for file in files[start:stop]:
+        content = read_file(file.path)
+        size = upright_size(file.path, content)
+        found.append((file, hashlib.sha256(content).digest(), size))
+    return found
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -210,9 +216,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise BadInput(f"data.path: {folder} cannot be read: {error.strerror}.") from None
 
 
-def _states(files: list[File]) -> list[tuple[Any, ...]]:
+def _states(files: list[File]) -> list[tuple[str, int, int, int]]:
     """(name, size, modified, changed) of each. Raises BadInput for what is not a regular file."""
-    states = []
+    states: list[tuple[str, int, int, int]] = []
     for file in files:
         try:
             found = os.stat(file.path)  # noqa: PTH116  # Path costs as much as the call

@@ -21,6 +21,11 @@ class CFK(Method):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=128, ge=1)
+    max_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Passes over the retain set; default: the training's epochs.",
+    )
 
     reads: ClassVar = frozenset({"retain"})
     card: ClassVar = Card(
@@ -31,7 +36,8 @@ class CFK(Method):
         cost="a whole forward and the tail's share of the backward; without augmentation the "
         "prefix is computed once",
         deviations="k counts residual blocks as one; the head is always in the tail; prefix "
-        "BatchNorm statistics are frozen (in reference code they drift)",
+        "BatchNorm statistics are frozen (in reference code they drift); ends after max_epochs even "
+        "where the budget would pay for thousands of passes over kept features",
     )
 
     def begin(self, task: UnlearnTask) -> None:
@@ -42,5 +48,8 @@ class CFK(Method):
 
     def step(self, task: UnlearnTask) -> None:
         from engine.lab.methods._tail import tail_loss
+        from engine.lab.unlearning import Finished
 
+        if task.retain.drawn >= (self.max_epochs or task.recipe.epochs) * len(task.retain):
+            raise Finished
         task.descend(tail_loss(task, self.k, self.batch_size))
