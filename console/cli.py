@@ -118,6 +118,38 @@ def compare(
         show_comparison(run_ids, home, [form for form, wanted in forms.items() if wanted])
 
 
+@app.command()
+def plot(
+    kind: Annotated[str, typer.Argument(metavar="loss|z|budget", help="What to draw.")],
+    run_ids: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run ids or their starts.")
+    ],
+    home: HomeOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A figure for paper: FIG.svg, FIG.pdf or FIG.png.")
+    ] = None,
+) -> None:
+    """Draw losses, z histograms or budget curves: as text, or as a figure."""
+    from console.plotting import show_plot
+
+    with bad_input_ends():
+        show_plot(kind, run_ids, home, out)
+
+
+@app.command()
+def report(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its start.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Gets report.html.")],
+    home: HomeOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a report there.")] = False,
+) -> None:
+    """Write a run as one self-contained HTML page: tables, figures, preset, environment."""
+    from console.reporting import write_report
+
+    with bad_input_ends():
+        write_report(run_id, home, out, force)
+
+
 @runs_app.command("list")
 def runs_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """All runs, the latest first."""
@@ -165,6 +197,26 @@ def presets_validate(preset: PresetArgument, overrides: SetOption = None) -> Non
 
     with bad_input_ends():
         validate_preset(preset, overrides)
+
+
+@presets_app.command("save")
+def presets_save(
+    source: Annotated[
+        str, typer.Argument(metavar="PRESET|RUN", help="A shipped name, a TOML file, or a run.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The preset to write.")],
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
+    home: HomeOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a preset that chelate wrote.")
+    ] = False,
+) -> None:
+    """Write a preset or a run's experiment to a file, after --set; it runs identically."""
+    from console.saving import save_preset
+
+    with bad_input_ends():
+        save_preset(source, file, overrides, seeds, home, force)
 
 
 @presets_app.command("schema")

@@ -34,18 +34,24 @@ def prepare(
 ) -> Planned:
     """Raises BadInput for anything wrong, before anything is written."""
     origin = locate(preset)
-    experiment = load(preset, overrides, _seeds(seeds))
+    experiment = load(preset, overrides, parse_seeds(seeds))
     wanted = device or experiment.compute.device
     if device is not None:
         # The preset's own check, for its message.
         load(preset, [*(overrides or []), f"compute.device='{device}'"])
-    places = slots(wanted, experiment.compute.workers, experiment.compute.threads)
+    return expand(experiment, origin.stem, origin, wanted)
+
+
+def expand(experiment: Experiment, name: str, origin: Path, device: str) -> Planned:
+    """A valid experiment, planned for this machine. Raises BadInput."""
+    places = slots(device, experiment.compute.workers, experiment.compute.threads)
     kind = places[0].device
     plan = make_plan(experiment, kind, where=str(origin), fast_bf16=fast_bf16(kind))
-    return Planned(origin.stem, origin, experiment, plan, wanted, places)
+    return Planned(name, origin, experiment, plan, device, places)
 
 
-def _seeds(text: str | None) -> list[int] | None:
+def parse_seeds(text: str | None) -> list[int] | None:
+    """The numbers of `--seeds 0,1,2`. Raises BadInput."""
     if text is None:
         return None
     try:

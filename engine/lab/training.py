@@ -36,7 +36,7 @@ def fit(
     Raises Failed when the loss stops being finite.
     """
     device = ctx.device
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    layout = torch.channels_last if recipe.channels_last is True else torch.contiguous_format
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     net = torch.compile(model) if recipe.compile else model
     optimizer = make_optimizer(model, recipe)

@@ -1,0 +1,210 @@
+"""`report`: a run as one HTML page that needs nothing else: no script, no style sheet, no network.
+
+Everything from files (names, reasons, presets) is escaped where it enters the page; figures are
+inline SVG of the same functions that draw them for paper.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from console.comparing import rows_of
+from console.output import say
+from console.plotting import Panel, figure_of, panels_of
+from engine.jobs import runs
+from engine.jobs.events import strip_control
+from engine.jobs.home import Home, resolve_home, write_atomic
+from engine.jobs.runs import Run
+from engine.results.explain import explain
+from engine.results.figures import inline_svg
+from engine.results.tables import COLUMNS, Line, summary
+from engine.results.tidy import registered_audits
+from engine.spec.errors import BadInput
+from engine.spec.presets import HEADER, to_toml
+
+PER_FIGURE = 6  # panels: more would not fit on a printed page
+FIGURES = (
+    ("budget", "Against the budget", "Means over seeds with 95 % t-intervals."),
+    ("z", "Scores against N(0, 1)", "Pooled over seeds; methods at their largest budget."),
+    ("loss", "Losses", "Every seed thin, their mean thick."),
+)
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
+       max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
+th, td { padding: .2rem .6rem; border-bottom: 1px solid #e2e2e2; text-align: left;
+         white-space: nowrap; }
+td.number, th.number { text-align: right; } td.reason { white-space: normal; min-width: 18rem; }
+.scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; }
+pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .82rem; }
+.residue { color: #b3261e; font-weight: 600; } .removed { color: #00684a; font-weight: 600; }
+.inconclusive { color: #7a5b00; } .wrecked { color: #8a3b80; font-weight: 600; }
+.reference, .note { color: #666; }
+@media print { body { margin: 0; max-width: none; } details { break-inside: avoid; } }
+"""
+
+
+def write_report(run_id: str, home: Path | None, out: Path, force: bool = False) -> None:
+    """Write DIR/report.html. Raises BadInput, and never overwrites without `force`."""
+    run = runs.find(Home(resolve_home(home)), run_id)
+    target = out / "report.html"
+    if target.exists() and not force:
+        raise BadInput(f"{target} exists; --force writes a new one in its place.")
+    page = report(run)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomic(target, page)
+    except OSError as error:
+        raise BadInput(f"{target}: cannot be written: {error.strerror}.") from None
+    say(str(target))
+
+
+def report(run: Run) -> str:
+    """The page. The same run gives the same page. Raises BadInput if its files cannot be read."""
+    rows = rows_of([run])
+    lines = summary(rows)
+    title = str(run.facts.get("title") or run.facts.get("name") or run.id)
+    body = [
+        f"<h1>{_text(title)}</h1>",
+        f'<p class="note">{_text(_subtitle(run))}</p>',
+        _section("Verdicts", _verdicts(lines)),
+        *(_figures(run, *figure) for figure in FIGURES),
+        _section("Measurements", _measurements(rows)),
+        _section("What the words mean", _explanations(lines)),
+        _section("Preset, every default written out", _pre(_preset(run))),
+        _section("Environment", _environment(run)),
+    ]
+    return (
+        "<!DOCTYPE html>\n"
+        '<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body></html>\n"
+    )
+
+
+def _subtitle(run: Run) -> str:
+    created = float(run.facts.get("created") or 0.0)
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(created))
+    return f"run {run.id}: {run.state()}; asked for {when}; chelate {run.facts.get('chelate')}"
+
+
+def _text(value: object) -> str:
+    return escape(strip_control(str(value)))
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{_text(title)}</h2>\n" + "\n".join(parts) + "</section>"
+
+
+def _pre(text: str) -> str:
+    # A preset's line breaks matter; other control characters have no business on a page.
+    lines = (escape(strip_control(line)) for line in text.split("\n"))
+    return "<pre>" + "\n".join(lines) + "</pre>"
+
+
+def _table(headings: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
+    """`headings` are (text, is a number); the cells of `rows` are HTML already."""
+    kinds = [' class="number"' if number else "" for _, number in headings]
+    head = "".join(
+        f"<th{kind}>{_text(text)}</th>" for kind, (text, _) in zip(kinds, headings, strict=True)
+    )
+    body = "\n".join(
+        "<tr>" + "".join(f"<td{k}>{c}</td>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
+        for cells in rows
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _verdicts(lines: Sequence[Line]) -> str:
+    if not lines:
+        return "<p>Nothing has been measured yet.</p>"
+    texts = [line.cells() for line in lines]
+    told = [n for n in range(len(COLUMNS)) if {row[n] for row in texts} - {"", "-"}]
+    headings = [(COLUMNS[n].heading, COLUMNS[n].number) for n in told]
+    rows = []
+    for line, cells in zip(lines, texts, strict=True):
+        shown = [_text(cells[n]) for n in told]
+        word = "na" if line.verdict == "n/a" else _text(line.verdict)
+        shown[-1] = f'<span class="{word}">{shown[-1]}</span>'
+        rows.append([*shown, f'<span class="note">{_text(line.reason)}</span>'])
+    return _table([*headings, ("why", False)], rows).replace(
+        '<td><span class="note">', '<td class="reason"><span class="note">'
+    )
+
+
+def _figures(run: Run, kind: str, title: str, note: str) -> str:
+    panels: list[Panel] = panels_of(kind, [run])
+    if not panels:
+        return ""
+    drawn = [
+        f"<figure>{inline_svg(figure_of(panels[n : n + PER_FIGURE]), f'{kind}-{n}')}</figure>"
+        for n in range(0, len(panels), PER_FIGURE)
+    ]
+    return _section(title, f'<p class="note">{_text(note)}</p>', *drawn)
+
+
+MEASURED = ("setting", "attack", "method", "variant", "budget", "audit", "metric", "n", "mean",
+            "lo", "hi", "gap", "gap_lo", "gap_hi", "values")  # fmt: skip
+
+
+def _measurements(rows: Sequence[dict[str, Any]]) -> str:
+    told = [n for n in MEASURED if any(row[n] not in (None, "", []) for row in rows)]
+    numbers = {"budget", "n", "mean", "lo", "hi", "gap", "gap_lo", "gap_hi"}
+    table = _table(
+        [(name.replace("_", " "), name in numbers) for name in told],
+        ([_measured(row[name]) for name in told] for row in rows),
+    )
+    return f"<details><summary>All {len(rows)} of them, seed by seed</summary>{table}</details>"
+
+
+def _measured(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(_measured(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else _text(value)
+
+
+def _explanations(lines: Sequence[Line]) -> str:
+    words = dict.fromkeys([line.verdict for line in lines] + ["gap", "recovery", "tee"])
+    words |= dict.fromkeys(f"{line.audit}.{line.metric}" for line in lines)
+    pages = []
+    for word in words:
+        try:
+            pages.append(_pre(explain(word, registered_audits()).strip()))
+        except BadInput:  # an audit that is no longer installed
+            continue
+    return "\n".join(pages)
+
+
+def _preset(run: Run) -> str:
+    return to_toml(run.experiment, full=True).removeprefix(HEADER)
+
+
+def _environment(run: Run) -> str:
+    """What the stages say they ran on; several machines may have computed one run."""
+    found: dict[str, dict[str, None]] = {"host": {}}
+    for key in run.plan.stages:
+        record = run.store.record(key)
+        if record is None:
+            continue
+        found["host"][record.host] = None
+        for name, value in record.env.items():
+            found.setdefault(name, {})[str(value)] = None
+    facts = {name: ", ".join(values) for name, values in sorted(found.items())}
+    facts["stages"] = str(len(run.plan.stages))
+    facts["device asked for"] = str(run.facts.get("device"))
+    return _table(
+        [("what", False), ("found", False)], ([_text(k), _text(v)] for k, v in facts.items())
+    )

@@ -1,0 +1,155 @@
+"""Writing presets: `presets save` and the New screen. A file somebody wrote by hand is never lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from console.output import say
+from console.planning import parse_seeds
+from engine.jobs import runs
+from engine.jobs.home import Home, resolve_home, write_atomic
+from engine.spec.errors import BadInput
+from engine.spec.experiment import Experiment
+from engine.spec.presets import (
+    HEADER,
+    NAME,
+    locate,
+    read_toml,
+    set_dotted,
+    shipped,
+    to_data,
+    validate,
+)
+
+
+def save_preset(
+    source: str,
+    file: Path,
+    overrides: list[str] | None,
+    seeds: str | None,
+    home: Path | None,
+    force: bool,
+) -> None:
+    """Raises BadInput for anything wrong; nothing is written then."""
+    raw, where = raw_of(source, Home(resolve_home(home)))
+    for assignment in overrides or []:
+        set_dotted(raw, assignment)
+    numbers = parse_seeds(seeds)
+    if numbers is not None:
+        raw["seeds"] = numbers
+    write_preset(validate(raw, where), file, force)
+    say(f"{file}: `chelate run {command_word(file)}` runs it.")
+
+
+def raw_of(source: str, home: Home) -> tuple[dict[str, Any], str]:
+    """The data of a preset (name or file) or of a run (id or its start), and where it lies.
+
+    A shipped name wins over a run's; a run keeps every default written out. Raises BadInput.
+    """
+    if source in shipped() or not NAME.fullmatch(source) or Path(source).is_file():
+        path = locate(source)
+        return read_toml(path), str(path)
+    try:
+        run = runs.find(home, source)
+    except BadInput as no_run:
+        try:
+            locate(source)
+        except BadInput as no_preset:
+            raise BadInput(f"{no_preset} Nor is it a run: {no_run}") from None
+        raise
+    path = run.folder / "experiment.toml"
+    return read_toml(path), str(path)
+
+
+def write_preset(experiment: Experiment, file: Path, force: bool = False) -> None:
+    """Raises BadInput if `file` cannot be written, exists (unless `force`, and chelate wrote it),
+    or holds comments of a person, which a written file cannot keep."""
+    if file.suffix != ".toml":
+        raise BadInput(f"{file}: a preset's name ends in .toml.")
+    if file.is_dir():
+        raise BadInput(f"{file}: is a folder.")
+    if file.exists():
+        if has_comments(file):
+            raise BadInput(
+                f"{file}: exists and has comments, which would be lost; choose another name."
+            )
+        if not force:
+            raise BadInput(f"{file}: exists; --force replaces it.")
+    try:
+        write_atomic(file, HEADER + preset_text(to_data(experiment)))
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be written: {error.strerror}.") from None
+
+
+def has_comments(file: Path) -> bool:
+    """Whether a preset holds comments beside the header that chelate writes.
+
+    Errs on the side of yes: a "#" inside a string counts.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return True  # whatever it is, it is not ours to replace
+    return "#" in text.removeprefix(HEADER)
+
+
+def command_word(file: Path) -> str:
+    """How `file` is named on a command line, where a bare word means a shipped preset."""
+    text = str(file)
+    return text if re.fullmatch(r"[\w./~+-]+", text) else f"'{text}'"
+
+
+def preset_text(raw: dict[str, Any]) -> str:
+    """The data of a preset as a person would write it: short lists on one line, a table for each
+    part. Loads to the same data; what does not is written by tomli_w."""
+    tables = {key: value for key, value in raw.items() if isinstance(value, dict)}
+    lists = {
+        key: value
+        for key, value in raw.items()
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+    }
+    lines = [f"{_key(k)} = {toml_value(v)}" for k, v in raw.items() if k not in tables | lists]
+    for key, value in raw.items():
+        if key in tables:
+            lines += ["", f"[{_key(key)}]", *_keys(value)]
+        elif key in lists:
+            lines += [line for item in value for line in ("", f"[[{_key(key)}]]", *_keys(item))]
+    text = "\n".join(lines).lstrip("\n") + "\n"
+    try:
+        same = tomllib.loads(text) == raw
+    except tomllib.TOMLDecodeError:
+        same = False
+    if same:
+        return text
+    import tomli_w
+
+    return tomli_w.dumps(raw)
+
+
+def _keys(table: dict[str, Any]) -> list[str]:
+    """The lines of a table; a table in it, such as a grid, by dotted keys."""
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{_key(key)}.{_key(k)} = {toml_value(v)}" for k, v in value.items()]
+        else:
+            lines.append(f"{_key(key)} = {toml_value(value)}")
+    return lines
+
+
+def _key(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text)
+
+
+def toml_value(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{_key(key)} = {toml_value(item)}" for key, item in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    return json.dumps(value, ensure_ascii=False, default=str)
