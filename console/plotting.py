@@ -10,7 +10,7 @@ import shutil
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -209,7 +209,16 @@ def series_of(panel: BudgetPanel | LossPanel) -> list[Series]:
     return budget_series(panel) if isinstance(panel, BudgetPanel) else loss_series(panel)
 
 
-def budget_series(panel: BudgetPanel) -> list[Series]:
+def elided(text: str, width: int) -> str:
+    """`text` in `width` columns at most: what tells variants apart stands at the end."""
+    if len(text) <= width or width < 5:
+        return text[:width]
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[-tail:]}"
+
+
+def budget_series(panel: BudgetPanel, longest: int = 60) -> list[Series]:
+    """`longest`: columns of a name in the legend."""
     drawn: list[Series] = []
     every = [budget for curve in panel.curves for budget in curve.budgets]
     first, last = 100 * min(every), 100 * max(every)
@@ -231,7 +240,7 @@ def budget_series(panel: BudgetPanel) -> list[Series]:
         drawn.append(Series("", x, means, number, "line", faint=True))
         drawn.append(
             Series(
-                curve.label, x, means, number, "errorbars",
+                elided(curve.label, longest), x, means, number, "errorbars",
                 lo=[m - arm for m, arm in zip(means, below, strict=True)],
                 hi=[m + arm for m, arm in zip(means, above, strict=True)],
             )
