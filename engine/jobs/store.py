@@ -1,7 +1,7 @@
 """The store: results of stages, addressed by key, each whole or absent.
 
     store/objects/<key[:2]>/<key>/   artifacts and DONE.json (their hashes, what made them)
-    store/work/<key>.<attempt>.…/    a result in the making: owner.json and object/
+    store/work/<key>.<attempt>…/     a result in the making: owner.json and object/
     store/leases/                    who works on what (lease.py)
     store/quarantine/                damaged objects on their way out; discarded.jsonl says why
 
