@@ -48,7 +48,8 @@ class Influence(Method):
         reference="Izzo et al., AISTATS 2021; Singh & Alistarh (WoodFisher), NeurIPS 2020; "
         "baseline IU of Jia et al., NeurIPS 2023",
         needs="retain and forget sets",
-        cost="1 TEE and 1 for each curvature row, once; a smaller budget uses samples",
+        cost="1 TEE and 1 for each curvature row, once; a smaller budget uses samples; the Gram matrix "
+        "of the curvature rows is not counted",
         deviations="the inverse is exact for its rows (Woodbury identity), where the reference "
         "recursion spends its first row as a starting vector; damping is explicit and relative, "
         "there it is 1; fewer rows by default (there about 1,000)",
