@@ -5,6 +5,7 @@ Each command imports what it needs when it is called, so that `--help` answers a
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +13,11 @@ from typing import Annotated
 import typer
 
 from console.output import bad_input_ends
+from engine.spec.errors import BadInput
 
 app = typer.Typer(
-    help="After unlearning, is the poison really out of the model?",
-    no_args_is_help=True,
+    help="After unlearning, is the poison really out of the model? Alone, opens the console.",
+    invoke_without_command=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,6 +45,19 @@ DeviceOption = Annotated[
 PresetArgument = Annotated[str, typer.Argument(help="A shipped name or a TOML file.")]
 
 
+ReadOnlyOption = Annotated[
+    bool, typer.Option("--read-only", help="Watch only: nothing can be started or stopped.")
+]
+AsciiOption = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters only.")]
+ThemeOption = Annotated[
+    str | None, typer.Option("--theme", metavar="NAME", help="dark, light, safe, or 16.")
+]
+BellOption = Annotated[
+    bool | None,
+    typer.Option("--bell/--no-bell", help="Ring and notify (OSC 9) when a run ends."),
+]
+
+
 class Kind(StrEnum):
     """The registries that have cards."""
 
@@ -51,6 +66,45 @@ class Kind(StrEnum):
     AUDIT = "audit"
     MODEL = "model"
     DATA = "data"
+
+
+@app.callback()
+def console(
+    context: typer.Context,
+    home: HomeOption = None,
+    read_only: ReadOnlyOption = False,
+    ascii: AsciiOption = False,
+    theme: ThemeOption = None,
+    bell: BellOption = None,
+) -> None:
+    if context.invoked_subcommand is not None:
+        if home or read_only or ascii or theme or bell is not None:
+            with bad_input_ends():  # they would be ignored in silence
+                raise BadInput(f"put the options after `{context.invoked_subcommand}`.")
+        return
+    if not sys.stdout.isatty():
+        typer.echo(context.get_help())
+        raise SystemExit(2)
+    from console.opening import open_console
+
+    with bad_input_ends():
+        raise SystemExit(open_console(home, None, read_only, ascii, theme, bell))
+
+
+@app.command()
+def attach(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its start.")],
+    home: HomeOption = None,
+    read_only: ReadOnlyOption = False,
+    ascii: AsciiOption = False,
+    theme: ThemeOption = None,
+    bell: BellOption = None,
+) -> None:
+    """Open the console on a run, live. Closing it leaves the run alone."""
+    from console.opening import open_console
+
+    with bad_input_ends():
+        raise SystemExit(open_console(home, run_id, read_only, ascii, theme, bell))
 
 
 @app.command()

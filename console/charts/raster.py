@@ -201,9 +201,9 @@ class Plot:
         edges = np.zeros((height + 1, width), dtype=np.int32)  # +1 where dots begin, -1 after them
         if len(x):
             column = np.minimum((x * width).astype(np.int64), width - 1)
-            level = np.floor(np.clip(y * height, -FARTHEST, FARTHEST)).astype(np.int64)
-            row = height - 1 - np.where((y <= 1) & (level == height), height - 1, level)
-            new = np.flatnonzero((np.diff(column) != 0) | (np.diff(run) != 0)) + 1
+            depth = np.ceil(np.clip((1 - y) * height, -FARTHEST, FARTHEST)).astype(np.int64) - 1
+            row = np.where(y == 1, 0, depth)  # the top edge belongs to the picture
+            new = np.flatnonzero((column[1:] != column[:-1]) | (run[1:] != run[:-1])) + 1
             starts, ends = np.append(0, new), np.append(new - 1, len(x) - 1)
             low, high = np.minimum.reduceat(row, starts), np.maximum.reduceat(row, starts)
             _strokes(edges, column[starts], low, high)
@@ -220,10 +220,11 @@ class Plot:
         right edge, with a point on the edge itself where a line crosses it."""
         xs, ys = one.columns("x", "y")
         x, y = self.view.across(xs), self.view.up(ys)
-        known = np.isfinite(x) & np.isfinite(y)
-        run = np.cumsum(~known, dtype=np.int64)[known]
-        x, y = x[known], y[known]
-        if len(x) > 1 and (np.diff(x) < 0).any():  # a stage that was resumed repeats some steps
+        known = np.isfinite(x + y)
+        run = np.zeros(len(x), dtype=np.int64)
+        if not known.all():
+            run, x, y = np.cumsum(~known, dtype=np.int64)[known], x[known], y[known]
+        if (x[1:] < x[:-1]).any():  # a stage that was resumed repeats some steps
             order = np.argsort(x, kind="stable")
             x, y, run = x[order], y[order], np.zeros_like(run)
         first, last = int(np.searchsorted(x, 0.0, "left")), int(np.searchsorted(x, 1.0, "right"))
@@ -269,7 +270,7 @@ class Plot:
         x, y = one.array("x"), np.nan_to_num(one.array("y"), nan=0.0, posinf=0.0, neginf=0.0)
         edges = x if len(x) == len(y) + 1 else edges_between(x[: len(y)])
         y = y[: max(0, len(edges) - 1)]
-        if not len(y) or not np.isfinite(edges).all() or (np.diff(edges) < 0).any():
+        if not len(y) or not np.isfinite(edges).all() or (edges[1:] < edges[:-1]).any():
             return np.zeros(self.columns)
         span = axis_range((self.view.xmin, self.view.xmax), self.view.logx)
         cuts = np.linspace(*span, self.columns + 1)

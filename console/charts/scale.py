@@ -56,14 +56,21 @@ def on_axis(values: ArrayLike, log: bool) -> Floats:
     with np.errstate(all="ignore"):
         if log:
             return np.log10(np.where(numbers > 0, numbers, np.nan))
-        return np.where(np.abs(numbers) <= LARGEST, numbers, np.nan)
+        sizes = np.abs(numbers)
+        if numbers.size and sizes.max() <= LARGEST:  # not so where one is NaN
+            return numbers
+        return np.where(sizes <= LARGEST, numbers, np.nan)
 
 
 def _fraction(values: ArrayLike, lo: float, hi: float, log: bool) -> Floats:
     start, stop = axis_range((lo, hi), log)
     with np.errstate(all="ignore"):
-        fraction = (on_axis(values, log) - start) / (stop - start)
-    return np.where(np.isfinite(fraction), fraction, np.nan)
+        fraction = (on_axis(values, log) - start) * (1 / (stop - start))
+    return (
+        fraction
+        if np.isfinite(fraction).all()
+        else np.where(np.isfinite(fraction), fraction, np.nan)
+    )
 
 
 def axis_range(bounds: Range, log: bool) -> Range:

@@ -161,6 +161,7 @@ class EventTail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.skipped = 0
+        self.behind = False
         self._seen: tuple[int, int, int] | None = None  # inode, size, mtime: nothing new
         self._restart()
 
@@ -170,8 +171,12 @@ class EventTail:
         self._partial = b""  # of a line not yet finished
         self._overlong = False  # inside a line that is too long to keep
 
-    def read(self) -> list[dict[str, Any]]:
-        """The events since the last call; [] if there are none or there is no file (yet)."""
+    def read(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The events since the last call; [] if there are none or there is no file (yet).
+
+        `most` bytes at a time, for whoever cannot wait for all of a long file: `behind` then says
+        whether there is more to read.
+        """
         try:
             found = self.path.stat()
             seen = (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -180,10 +185,13 @@ class EventTail:
             with self.path.open("rb") as file:
                 if not self._is_same(file.fileno(), found.st_size):
                     self._restart()
-                events = self._read_on(file.fileno(), found.st_size)
+                end = found.st_size if most is None else min(found.st_size, self._offset + most)
+                events = self._read_on(file.fileno(), end)
         except OSError:
             return []
-        self._seen = seen
+        self.behind = self._offset < found.st_size
+        if not self.behind:
+            self._seen = seen
         return events
 
     def _is_same(self, descriptor: int, size: int) -> bool:

@@ -71,7 +71,7 @@ class Progress:
     active: dict[str, Active] = field(default_factory=dict)
     slots: int = 1
     began: float = 0.0
-    _seconds: dict[str, list[float]] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)  # stage → what it took here
 
     @staticmethod
     def of(run: Run, done: frozenset[str]) -> Progress:
@@ -101,9 +101,8 @@ class Progress:
                 self.failed[key] = str(data.get("reason", ""))
             elif outcome != "stopped":
                 self.done.add(key)
-                self._seconds.setdefault(str(data.get("kind", "")), []).append(
-                    float(data.get("seconds") or 0.0)
-                )
+                if outcome != "cached":
+                    self._seconds[key] = float(data.get("seconds") or 0.0)
 
     def _take_from_stage(self, key: str, kind: str, data: dict[str, Any]) -> None:
         active = self.active.get(key)
@@ -117,14 +116,26 @@ class Progress:
             active.probe = data
 
     def seconds_left(self, run: Run) -> float | None:
-        """An estimate from the stages of each kind that have ended; None before one of each has."""
+        """An estimate from what stages took per TEE, or those without TEE each; of a kind that
+        has not been seen yet, from all kinds. None before anything can be said."""
+        costs: dict[str, tuple[float, float]] = {}  # kind, "tee" or "each" → seconds, units
+        stages = run.plan.stages
+        for key, seconds in self._seconds.items():
+            if key in stages:
+                kind, unit = stages[key].kind, stages[key].tee or 1.0
+                for name in (kind, "tee" if stages[key].tee else "each"):
+                    before = costs.get(name, (0.0, 0.0))
+                    costs[name] = before[0] + seconds, before[1] + unit
         left = 0.0
-        for key, stage in run.plan.stages.items():
+        for key, stage in stages.items():
             if key in self.done or key in self.failed:
                 continue
-            known = self._seconds.get(stage.kind)
-            if not known:
+            known = costs.get(stage.kind) or costs.get("tee" if stage.tee else "each")
+            if known is None and not stage.tee:
+                continue  # small ones, of which nothing is known yet
+            if known is None:
                 return None
             active = self.active.get(key)
-            left += sum(known) / len(known) * (1 - active.share if active else 1.0)
-        return left / self.slots
+            todo = 1 - active.share if active else 1.0
+            left += known[0] / known[1] * (stage.tee or 1.0) * todo
+        return left / self.slots if costs else None

@@ -21,15 +21,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.jobs.home import Home, make_private, write_atomic, write_json
 from engine.jobs.store import Damaged, Store
 from engine.spec.errors import BadInput, unknown
-from engine.spec.experiment import Experiment
 from engine.spec.keys import canonical, digest
-from engine.spec.plan import Plan, Stage
-from engine.spec.presets import read_toml, to_toml, validate
+
+if TYPE_CHECKING:  # pydantic costs half a second, which a list of runs can do without
+    from engine.spec.experiment import Experiment
+    from engine.spec.plan import Plan, Stage
 
 RunState = Literal["queued", "running", "done", "failed", "stopped", "lost"]
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
@@ -62,6 +63,8 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """Raises BadInput if plan.json cannot be read."""
+        from engine.spec.plan import Plan
+
         try:
             return Plan.from_json(self._json("plan.json"))
         except (KeyError, TypeError) as error:
@@ -71,6 +74,8 @@ class Run:
 
     @cached_property
     def experiment(self) -> Experiment:
+        from engine.spec.presets import read_toml, validate
+
         path = self.folder / "experiment.toml"
         return validate(read_toml(path), where=str(path))
 
@@ -133,6 +138,8 @@ def create(
     home: Home, name: str, experiment: Experiment, plan: Plan, device: str, origin: str
 ) -> Run:
     """The run of this plan in this home: made now, or found from last time."""
+    from engine.spec.presets import to_toml
+
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60] or "run"
     told = plan.to_json()
     keys = sorted(plan.stages)

@@ -27,6 +27,7 @@ DASHES = ((), (4, 1.5), (1, 1), (6, 1.5, 1, 1.5))
 RETRAIN, NONE, DENSITY = "#009E73", "#666666", "#000000"
 BARS = "#56B4E9"
 PANEL = (3.4, 2.6)  # inches: a column of a two-column paper
+FARTHEST = 100.0  # a score beyond is not shown, but counted
 FORMATS = ("svg", "pdf", "png")
 STYLE: dict[str, Any] = {
     "font.size": 8,
@@ -97,8 +98,9 @@ def score_figure(panels: Sequence[ScorePanel]) -> Figure:
     """Histograms as densities over N(0, 1), all on one scale."""
     with _style():
         figure, axes = _grid(len(panels), share=True)
-        reach = max((abs(score) for panel in panels for score in panel.scores), default=4.0)
-        reach = min(100.0, max(4.0, float(math.ceil(reach))))
+        every = [abs(score) for panel in panels for score in panel.scores]
+        reach = max((score for score in every if score <= FARTHEST), default=4.0)
+        reach = max(4.0, float(math.ceil(reach)))
         for panel, plot in zip(panels, axes, strict=True):
             _draw_scores(plot, panel, reach)
         if axes:
@@ -111,7 +113,7 @@ def _draw_scores(plot: Axes, panel: ScorePanel, reach: float) -> None:
 
     scores = np.asarray(panel.scores, dtype=float)
     scores = scores[np.isfinite(scores) & (np.abs(scores) <= reach)]
-    bins = int(max(16, min(80, 4 * reach)))
+    bins = min(80, max(16, round(2 * math.sqrt(len(scores)))))
     if len(scores):
         plot.hist(
             scores, bins=bins, range=(-reach, reach), density=True, color=BARS, label="scores"
@@ -147,9 +149,12 @@ def loss_figure(panels: Sequence[LossPanel]) -> Figure:
                     )
                 whole = mean_trace(label, traces)
                 plot.plot(
-                    whole.steps, whole.values, color=look["color"], dashes=look["dashes"],
+                    whole.steps,
+                    whole.values,
+                    color=look["color"],
+                    dashes=DASHES[number % len(DASHES)] or (None, None),
                     label=plain(label),
-                )  # fmt: skip
+                )
             if all(value > 0 for trace in panel.traces for value in trace.values):
                 plot.set_yscale("log")
             plot.set_xlabel("optimizer step")

@@ -1,0 +1,157 @@
+"""What an experiment would cost, and what the store already has of it.
+
+Times come from what the store's own stages took: seconds per TEE of trainings and unlearnings of
+the same model on the same data, else of the same kind of model; mean seconds of other stages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from console.planning import Planned, expand
+from engine.jobs.home import Home
+from engine.jobs.runs import survey
+from engine.jobs.store import DONE, Store
+from engine.spec.plan import Stage
+from engine.spec.presets import validate
+
+MOST = 4000  # records read for the times; a store may hold many more
+METERED = ("train", "unlearn")
+
+
+@dataclass(slots=True)
+class Pace:
+    """Seconds and what they bought (TEE, or a count of stages), summed."""
+
+    seconds: float = 0.0
+    amount: float = 0.0
+
+    @property
+    def each(self) -> float | None:
+        return self.seconds / self.amount if self.amount > 0 else None
+
+
+@dataclass(slots=True)
+class Rates:
+    """Paces by how alike stages are: the same model and data first, then the same kind of thing."""
+
+    paces: dict[tuple[str, ...], Pace] = field(default_factory=lambda: defaultdict(Pace))
+
+    @staticmethod
+    def read(store: Store) -> Rates:
+        """From what is stored; records that make no sense are passed over."""
+        rates = Rates()
+        for path in islice((store.root / "objects").glob(f"??/*/{DONE}"), MOST):
+            record = store.record(path.parent.name)
+            if record is not None and record.na is None and record.seconds > 0:
+                amount = record.tee if record.kind in METERED else 1.0
+                for sign in _signs(record.kind, record.config, record.inputs):
+                    pace = rates.paces[sign]
+                    pace.seconds += record.seconds
+                    pace.amount += amount
+        return rates
+
+    def seconds(self, stage: Stage) -> float | None:
+        """What a stage would take; None if nothing like it was ever stored."""
+        amount = stage.tee if stage.kind in METERED else 1.0
+        for sign in _signs(stage.kind, stage.config, stage.inputs):
+            each = self.paces[sign].each if sign in self.paces else None
+            if each is not None:
+                return each * amount
+        return None
+
+
+def _signs(kind: str, config: Any, inputs: Any) -> Iterable[tuple[str, ...]]:
+    """What makes stages alike, the closest first. Unlearning is paced like training."""
+    model = config.get("model")
+    what = json.dumps(model, sort_keys=True)
+    data = str(inputs.get("data", ""))
+    if kind in METERED:
+        yield "tee", what, data
+        yield "tee", str(model.get("name") if isinstance(model, dict) else model)
+        return
+    audit = config.get("audit") or config.get("attack") or {}
+    name = str(audit.get("name")) if isinstance(audit, dict) else ""
+    yield kind, name, what, data
+    yield kind, name
+    yield (kind,)
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """`tee` counts all stages, `tee_todo` those the store has not. `seconds` is the wall-clock
+    estimate on `slots` workers; None where `unknown` (a share of the work) is all of it."""
+
+    planned: Planned
+    stages: int
+    stored: int
+    cells: int
+    tee: float
+    tee_todo: float
+    seconds: float | None
+    unknown: float  # share of the stages to do that nothing stored resembles
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def todo(self) -> int:
+        return self.stages - self.stored
+
+
+def appraise(raw: dict[str, Any], name: str, home: Home, rates: Rates, where: str) -> Appraisal:
+    """Plan the experiment and look it up in the store. May take a moment. Raises BadInput."""
+    experiment = validate(raw, where)
+    planned = expand(experiment, name, Path(where), experiment.compute.device)
+    plan = planned.plan
+    found = survey(plan, Store(home.store))
+    times = [rates.seconds(stage) for stage in found.missing]
+    known = [seconds for seconds in times if seconds is not None]
+    remarks = []
+    if not any(method.role == "retrain" for method in experiment.methods):
+        remarks.append("no retrain among the methods: gaps and recoveries will be undefined")
+    if len(experiment.seeds) < 3:
+        remarks.append("fewer than 3 seeds: intervals will be wide or missing")
+    return Appraisal(
+        planned,
+        stages=len(plan.stages),
+        stored=len(plan.stages) - len(found.missing),
+        cells=len(plan.cells),
+        tee=plan.tee,
+        tee_todo=sum(stage.tee for stage in found.missing),
+        seconds=sum(known) / len(planned.places) if known or not times else None,
+        unknown=1 - len(known) / len(times) if times else 0.0,
+        remarks=tuple(remarks),
+    )
+
+
+def told(found: Appraisal) -> str:
+    """One line: stages, what is stored, TEE, time."""
+    if not found.todo:
+        return f"{found.stages} stages, all in the store: 0 TEE to do, results at once"
+    time = "time unknown"
+    if found.seconds is not None:
+        more = "+" if found.unknown > 0.05 else ""
+        time = f"about {duration(found.seconds)}{more}"
+    places = found.planned.places
+    return (
+        f"{found.stages} stages, {found.stored} stored, {found.todo} to do: "
+        f"{found.tee_todo:.4g} of {found.tee:.4g} TEE, {time} on {len(places)} × {places[0].device}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """40 s, 3 min, 2 h 05 min, 3 d 4 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02} min"
+    return f"{hours // 24} d {hours % 24} h"

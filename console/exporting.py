@@ -1,0 +1,54 @@
+"""Comparisons as files: the forms of `compare`, and the figures of `plot`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from console.plotting import figure_of, panels_of
+from engine.jobs.runs import Run
+from engine.results.compare import Row
+from engine.results.figures import write
+from engine.results.tables import to_csv, to_latex, to_markdown
+from engine.spec.errors import BadInput
+
+FORMS = {
+    "csv": "every row as CSV",
+    "json": "every row as JSON",
+    "md": "the judged rows as Markdown",
+    "tex": "the judged rows as LaTeX",
+    **{
+        f"{kind}.{ending}": f"figure: {told}, {ending.upper()}"
+        for kind, told in (("budget", "budget curves"), ("z", "z histograms"), ("loss", "losses"))
+        for ending in ("svg", "pdf", "png")
+    },
+}
+
+
+def free_path(folder: Path, name: str, form: str) -> Path:
+    """A name in `folder` that is not taken."""
+    path, number = folder / f"{name}.{form}", 2
+    while path.exists():
+        path, number = folder / f"{name}-{number}.{form}", number + 1
+    return path
+
+
+def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> None:
+    """Write one of FORMS to a new file. Raises BadInput, and FileExistsError if it exists."""
+    kind, _, ending = form.partition(".")
+    if ending:
+        panels = panels_of(kind, found)
+        if not panels:
+            raise BadInput(f"there is nothing to draw for {FORMS[form]}.")
+        if path.exists():
+            raise FileExistsError(f"{path} exists")
+        figure = figure_of(panels)
+        write(figure, path if path.suffix else path.with_suffix(f".{ending}"))
+        return
+    if form == "json":
+        text = json.dumps({"runs": [run.id for run in found], "rows": list(rows)}, indent=1) + "\n"
+    else:
+        text = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](rows)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,21 @@
+"""Starting a run from a plan: for the console, without looking on."""
+
+from __future__ import annotations
+
+from console.planning import Planned
+from engine.jobs import runs, supervisor
+from engine.jobs.home import Home
+
+
+def launch(home: Home, planned: Planned, name: str, origin: str) -> str:
+    """The id of the run, which is going on (or done, when the store had everything). Raises
+    BadInput, OSError."""
+    run = runs.create(
+        home.create(), name, planned.experiment, planned.plan, planned.places[0].device, origin
+    )
+    if not run.supervised():
+        supervisor.start(
+            run, planned.device, planned.experiment.compute.workers,
+            planned.experiment.compute.threads,
+        )  # fmt: skip
+    return run.id

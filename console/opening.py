@@ -1,0 +1,48 @@
+"""`chelate` alone and `chelate attach`: from the command line's words to a running app."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from engine.jobs.home import Home, resolve_home
+from engine.spec.errors import BadInput
+
+PLAIN = ("linux", "vt100", "vt220", "dumb")  # terminals without braille
+SWITCH = 0.001  # seconds until the reader lets the painting have its turn
+
+
+def open_console(
+    home: Path | None,
+    run_id: str | None = None,
+    read_only: bool = False,
+    ascii: bool = False,
+    theme: str | None = None,
+    bell: bool | None = None,
+) -> int:
+    """Opens the console; returns the exit code. Raises BadInput."""
+    if not (sys.stdin.isatty() and sys.__stderr__ is not None and sys.__stderr__.isatty()):
+        raise BadInput(
+            "the console needs a terminal for its input and its standard error. Without one: "
+            "`chelate runs list`, `chelate watch RUN --plain`, `chelate compare RUN`."
+        )
+    place = Home(resolve_home(home))
+    place.create() if not read_only else None
+    if run_id is not None:
+        from engine.jobs.runs import find
+
+        run_id = find(place, run_id).id
+    from console import themes
+    from console.app import ConsoleApp
+
+    if theme is not None:
+        if theme not in themes.NAMES:
+            raise BadInput(f"--theme {theme}: choose from {', '.join(themes.NAMES)}.")
+        theme = themes.NAMES[theme]
+    ascii = ascii or os.environ.get("TERM") in PLAIN
+    app = ConsoleApp(place, read_only=read_only, ascii=ascii, theme=theme, run=run_id, bell=bell)
+    sys.setswitchinterval(SWITCH)
+    app.run()
+    app.say_farewell()
+    return app.return_code or 0

@@ -1,0 +1,97 @@
+"""Stop, resume, delete and undo, with their questions; the work is done by the reader's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from console.screens.confirm import Confirm
+from console.viewmodel import RESUMABLE, RunRow
+from engine.jobs import control
+from engine.jobs.runs import Run
+from engine.spec.errors import BadInput
+
+if TYPE_CHECKING:
+    from console.app import ConsoleApp
+
+
+_asked: dict[str, int] = {}  # run → pid of the supervisor that was asked to stop
+
+
+def stop(app: ConsoleApp, row: RunRow) -> None:
+    """Ask, then ask the run to stop; of one that was asked already: kill."""
+    run = Run(app.home, row.id)
+    try:
+        pid = control.supervisor_of(run).pid
+    except BadInput as error:
+        app.notify(str(error), severity="warning", markup=False)
+        return
+    again = _asked.get(row.id) == pid
+    facts = (
+        "It was asked to stop already. Killing its supervisor leaves the stages under way to end "
+        "by themselves; R goes on from the store."
+        if again
+        else f"{row.done}/{row.total or '?'} stages are done and stay. What is under way stops at "
+        f"its next step: {row.stage or 'nothing'}. R goes on from there."
+    )
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            _asked[row.id] = pid
+            word = "killed" if again else "asked to stop"
+            _in_thread(app, lambda: f"{row.id}: pid {control.stop(run, kill=again)} {word}")
+
+    app.push_screen(
+        Confirm(f"{'Kill' if again else 'Stop'} {row.id} (pid {pid})?", facts), answered
+    )
+
+
+def resume(app: ConsoleApp, row: RunRow) -> None:
+    if row.state not in RESUMABLE:
+        app.notify(f"{row.id} is {row.state}: nothing to resume.", severity="warning", markup=False)
+        return
+
+    def work() -> str:
+        control.resume(Run(app.home, row.id))
+        return f"{row.id} goes on"
+
+    _in_thread(app, work)
+
+
+def delete(app: ConsoleApp, row: RunRow) -> None:
+    facts = (
+        "Its plan, events and logs go; what it computed stays in the store, so that running the "
+        f"same preset again costs nothing. u brings it back within {control.UNDO:.0f} s."
+    )
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            _in_thread(app, work)
+
+    def work() -> str:
+        trashed = control.delete(Run(app.home, row.id))
+        app.trashed.append(trashed)
+        return f"{row.id} deleted: u brings it back"
+
+    app.push_screen(Confirm(f"Delete {row.id} ({row.state})?", facts), answered)
+
+
+def undo(app: ConsoleApp) -> None:
+    """Bring the run back that was deleted last."""
+    if not app.trashed:
+        app.notify("Nothing to undo.", severity="warning")
+        return
+    trashed = app.trashed.pop()
+    _in_thread(app, lambda: f"{control.restore(app.home, trashed).id} is back")
+
+
+def _in_thread(app: ConsoleApp, work: Callable[[], str]) -> None:
+    def job() -> None:
+        try:
+            told, level = work(), "information"
+        except (BadInput, OSError) as error:
+            told, level = str(error), "error"
+        app.call_from_thread(app.notify, told, severity=level, markup=False)
+        app.reader.refresh()
+
+    app.reader.do(job)

@@ -1,0 +1,218 @@
+"""Dialogs: choose from a list with a page beside it, type a line, read a page, say yes or no.
+
+All are driven by arrows, enter, space and escape; none needs the mouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from console.widgets import Cell, Column, Row
+from console.widgets.table import Table
+
+CLOSE: list[BindingType] = [Binding("escape", "cancel", "Close", show=False)]
+
+
+class Choices(Table):
+    """A table that j and k move in, too."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k", "move(-1)", show=False),
+        Binding("j", "move(1)", show=False),
+    ]
+
+
+class Offered(Choices):
+    """The list of a dialog, short enough to leave page up and page down to the card beside it."""
+
+    def action_page(self, pages: int) -> None:
+        beside = self.screen.query("#page")
+        if beside:
+            beside.first(VerticalScroll).scroll_relative(y=8 * pages, animate=False)
+        else:
+            super().action_page(pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """`reason` says why it cannot be chosen, if so; `page` is shown beside the list."""
+
+    id: str
+    text: str
+    page: str = ""
+    reason: str = ""
+    note: str = ""
+
+
+class Choose(ModalScreen[list[str] | None]):
+    """One of the options, or with `many` any number; None when the person leaves."""
+
+    CSS_PATH = "choose.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *CLOSE,
+        Binding("q", "cancel", show=False),
+        Binding("space", "mark", show=False),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        options: Sequence[Option],
+        chosen: Sequence[str] = (),
+        many: bool = False,
+        empty: str = "nothing to choose from",
+    ) -> None:
+        super().__init__()
+        self.heading, self.many = title, many
+        self.options = {option.id: option for option in options}
+        self.chosen = [word for word in chosen if word in self.options]
+        self.empty = empty
+
+    def compose(self) -> ComposeResult:
+        longest = max((len(option.text) for option in self.options.values()), default=10)
+        columns = [Column("text", "", longest, min(longest, 12), grow=1)]
+        if any(option.note for option in self.options.values()):
+            columns.append(Column("note", "", 10, 4, priority=0))
+        with Vertical(classes="dialog -wide" if self._paged else "dialog"):
+            yield Static(self.heading, classes="dialog-title", markup=False)
+            with Horizontal():
+                yield Offered(columns, empty=self.empty, marks=self.many, id="choices")
+                if self._paged:
+                    with VerticalScroll(id="page", can_focus=False):
+                        yield Static("", id="page-text", markup=False)
+            yield Static(self._keys, classes="dialog-keys", markup=False)
+
+    @property
+    def _paged(self) -> bool:
+        return any(option.page or option.reason for option in self.options.values())
+
+    @property
+    def _keys(self) -> str:
+        more = "  pgup/pgdn card" if self._paged else ""
+        return f"space mark  enter done  esc leave{more}" if self.many else (
+            f"↑↓ move  enter choose  esc leave{more}"
+        )  # fmt: skip
+
+    def on_mount(self) -> None:
+        table = self.query_one(Offered)
+        table.marked = set(self.chosen) if self.many else set()
+        table.update(
+            Row(
+                option.id,
+                {
+                    "text": Cell(option.text, "muted" if option.reason else ""),
+                    "note": Cell("✗" if option.reason else option.note, "muted"),
+                },
+            )
+            for option in self.options.values()
+        )
+        if self.chosen:
+            table.move_to(self.chosen[0])
+        table.focus()
+
+    def on_table_row_highlighted(self, event: Table.RowHighlighted) -> None:
+        event.stop()
+        if self._paged and event.key in self.options:
+            option = self.options[event.key]
+            reason = f"✗ {option.reason}\n\n" if option.reason else ""
+            self.query_one("#page-text", Static).update(reason + option.page)
+            self.query_one("#page", VerticalScroll).scroll_home(animate=False)
+
+    def on_table_row_selected(self, event: Table.RowSelected) -> None:
+        event.stop()
+        if self.many:
+            marked = self.query_one(Offered).marked
+            self.dismiss([word for word in self.options if word in marked])
+            return
+        reason = self.options[event.key].reason
+        if reason:
+            self.app.notify(f"{event.key}: {reason}", severity="warning", markup=False)
+        else:
+            self.dismiss([event.key])
+
+    def action_mark(self) -> None:
+        if self.many:
+            self.query_one(Offered).action_mark()
+        else:
+            self.query_one(Offered).action_select()
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+
+class Ask(ModalScreen[str | None]):
+    """One line of text. `check` says what is wrong with it, or nothing; asked as it is typed."""
+
+    CSS_PATH = "choose.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = CLOSE
+
+    def __init__(
+        self, title: str, text: str = "", check: Callable[[str], str] = lambda _: ""
+    ) -> None:
+        super().__init__()
+        self.heading, self.text, self.check = title, text, check
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(self.heading, classes="dialog-title", markup=False)
+            yield Input(self.text, id="answer", select_on_focus=False)
+            yield Static("", id="answer-problem", markup=False)
+            yield Static("enter accept  esc leave", classes="dialog-keys", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).cursor_blink = False
+        self.query_one(Input).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.query_one("#answer-problem", Static).update(self.check(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if not self.check(event.value):
+            self.dismiss(event.value)
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+
+class Page(ModalScreen[bool]):
+    """A page to read. With `question`, enter says yes; escape always leaves."""
+
+    CSS_PATH = "choose.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *CLOSE,
+        Binding("q", "cancel", show=False),
+        Binding("enter", "accept", show=False),
+        Binding("up,k", "scroll(-1)", show=False),
+        Binding("down,j", "scroll(1)", show=False),
+        Binding("pageup", "scroll(-10)", show=False),
+        Binding("pagedown,space", "scroll(10)", show=False),
+    ]
+
+    def __init__(self, title: str, text: str, question: str = "") -> None:
+        super().__init__()
+        self.heading, self.text, self.question = title, text, question
+
+    def compose(self) -> ComposeResult:
+        keys = f"enter {self.question}  esc leave" if self.question else "↑↓ scroll  esc leave"
+        with Vertical(classes="dialog -wide"):
+            yield Static(self.heading, classes="dialog-title", markup=False)
+            with VerticalScroll(id="page", can_focus=False):
+                yield Static(self.text, id="page-text", markup=False)
+            yield Static(keys, classes="dialog-keys", markup=False)
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one("#page", VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_accept(self) -> None:
+        self.dismiss(bool(self.question))
+
+    def action_cancel(self) -> None:
+        self.dismiss(False)

@@ -1,0 +1,175 @@
+"""Queue and devices: what each slot does now, and what comes next."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.widgets import Static
+
+from console.screens import live_view
+from console.screens.base import ConsoleScreen
+from console.screens.runs import short_duration
+from console.themes import TONES, progress_bar, sign
+from console.viewmodel import OpenRun, RunRow, Snapshot, StageRow, fuzzy
+from console.widgets import Cell, Column, Row
+from console.widgets.lists import FilterLine, Rows
+
+COLUMNS = (
+    Column("state", "state", 9, 9, priority=9),
+    Column("slot", "slot", 7, 6, priority=7),
+    Column("stage", "stage", 40, 24, priority=8, grow=1),
+    Column("share", "", 12, 12, priority=5),
+    Column("time", "time", 8, 7, "right", priority=6),
+    Column("tee", "TEE", 7, 6, "right", priority=4),
+)
+RUN = "run:"  # keys of rows that are runs, not stages
+MOST = 2_000  # rows
+
+
+class QueueScreen(ConsoleScreen):
+    MODE: ClassVar[str] = "queue"
+    HELP: ClassVar[str] = (
+        "The open run's stages: under way, failed, and waiting, the next first. A run has its own "
+        "supervisor, which gives each device slot one stage after the other, the longest way to "
+        "the end first; runs that go on at the same time share the machine and are listed below. "
+        "TEE is planned compute: 1 is one epoch of the training, forward and backward."
+    )
+    CSS_PATH = "queue.tcss"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._snapshot = Snapshot()
+        self._filter = ""
+
+    def body(self) -> ComposeResult:
+        yield Static("", id="queue-head", markup=False)
+        yield FilterLine("filter: letters in this order", id="queue-filter")
+        with Container(id="queue-panes"):
+            yield Rows(COLUMNS, empty="", ascii=self.chelate.ascii, id="queue")
+            yield Static("", id="queue-facts", markup=False)
+
+    @property
+    def table(self) -> Rows:
+        return self.query_one("#queue", Rows)
+
+    def on_mount(self) -> None:
+        self.table.focus()
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        told = snapshot.open
+        rows: list[Row] = []
+        if told is None:
+            self.table.empty = "No run is open: 1 lists them, enter opens one."
+            head = f"{snapshot.count('running')} runs going on"
+        else:
+            head = live_view.headline(told, self.chelate.ascii)
+            tee = sum(s.tee * (1 - s.share) for s in told.stages if s.state != "failed")
+            head += f"  {len(told.queue)} wait, {tee:.4g} TEE to do"
+            rows = self._stages(told)
+            self.table.empty = "Nothing is under way and nothing waits in this run."
+        rows += [
+            self._run(row)
+            for row in snapshot.runs
+            if row.state == "running" and (told is None or row.id != told.row.id)
+        ]
+        self.table.update(rows)
+        self.query_one("#queue-head", Static).update(head)
+        pane = self.query_one("#queue-facts", Static)
+        empty = OpenRun(RunRow(""))
+        pane.update(
+            live_view.facts(empty, snapshot.machine, None, max(20, pane.size.width - 2),
+                            self.chelate.ascii)
+        )  # fmt: skip
+
+    def _stages(self, told: OpenRun) -> list[Row]:
+        by_key = {stage.key: stage for stage in told.stages}
+        running = sorted((s for s in told.stages if s.state == "running"), key=lambda s: s.slot)
+        failed = [s for s in told.stages if s.state in ("failed", "stopped")]
+        waiting = [by_key[key] for key in told.queue]
+        found = [*running, *failed, *waiting]
+        if self._filter:
+            found = [s for s in found if fuzzy(self._filter, f"{s.title} {s.state} {s.slot}")]
+        return [self._stage(stage) for stage in found[:MOST]]
+
+    def _stage(self, stage: StageRow) -> Row:
+        ascii_ = self.chelate.ascii
+        went = time.time() - stage.since if stage.state == "running" else stage.seconds
+        text = f"{stage.title}: {stage.reason}" if stage.reason else stage.title
+        share = progress_bar(stage.share, 7, ascii_) + f" {stage.share:4.0%}"
+        return Row(
+            stage.key,
+            {
+                "state": Cell(f"{sign(stage.state, ascii_)} {stage.state}",
+                              TONES.get(stage.state, "")),
+                "slot": stage.slot,
+                "stage": Cell(text, "bad" if stage.state == "failed" else ""),
+                "share": share if stage.state == "running" else "",
+                "time": short_duration(went) if went else "",
+                "tee": Cell(f"{stage.tee:.3g}" if stage.tee else "", "muted"),
+            },
+        )  # fmt: skip
+
+    def _run(self, row: RunRow) -> Row:
+        ascii_ = self.chelate.ascii
+        left = "" if row.seconds_left is None else short_duration(row.seconds_left)
+        share = progress_bar(row.share, 7, ascii_) + f" {row.share:4.0%}"
+        return Row(
+            RUN + row.id,
+            {
+                "state": Cell(f"{sign(row.state, ascii_)} run", "accent"), "slot": row.device,
+                "stage": f"{row.id}: {row.stage}", "share": share, "time": left,
+            },
+        )  # fmt: skip
+
+    # --- doing -----------------------------------------------------------------------------------
+
+    def _run_here(self) -> RunRow | None:
+        """The run of the cursor: another one's row, or the open one."""
+        key = self.table.cursor_key or ""
+        if key.startswith(RUN):
+            return self._snapshot.run(key.removeprefix(RUN))
+        return self._snapshot.open.row if self._snapshot.open is not None else None
+
+    def on_table_row_selected(self, event: Rows.RowSelected) -> None:
+        row = self._run_here()
+        if row is not None:
+            self.chelate.watch_run(row.id)
+
+    def on_filter_line_typed(self, event: FilterLine.Typed) -> None:
+        self._filter = event.value.strip()
+        self.publish(self._snapshot)
+
+    def action_filter(self) -> None:
+        self.query_one(FilterLine).open()
+
+    def action_stop(self) -> None:
+        self._act("stop")
+
+    def action_resume(self) -> None:
+        self._act("resume")
+
+    def _act(self, what: str) -> None:
+        from console.screens import acting
+
+        row = self._run_here()
+        if row is not None:
+            getattr(acting, what)(self.chelate, row)
+
+    def action_copy(self) -> None:
+        key = self.table.cursor_key
+        if key is not None:
+            self.app.copy_to_clipboard(key.removeprefix(RUN))
+            self.say(f"copied {key.removeprefix(RUN)}")
+
+    # --- memory ----------------------------------------------------------------------------------
+
+    def remember(self) -> dict[str, Any]:
+        return {"filter": self._filter}
+
+    def restore(self, told: dict[str, Any]) -> None:
+        if isinstance(told.get("filter"), str) and told["filter"]:
+            self.query_one(FilterLine).value = told["filter"]

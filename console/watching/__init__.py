@@ -1,0 +1,1 @@
+"""What the console reads from files, in a thread of its own; nothing here knows the screen."""

@@ -1,0 +1,116 @@
+"""The console on a real pseudo-terminal, with a screen that understands what it writes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pyte
+
+# pyte does not know kitty's keyboard protocol, synchronised output and other private modes.
+UNKNOWN = re.compile(rb"\x1b\[[<>=?][0-9;]*[uqpm]|\x1b\[\?[0-9;]*\$p|\x1b\[>[0-9;]*[a-z]")
+
+
+class Terminal:
+    """`argv` running on a pty of some size. `bytes` counts what it wrote."""
+
+    def __init__(
+        self,
+        *argv: str,
+        size: tuple[int, int] = (80, 24),
+        term: str = "xterm-256color",
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.bytes = 0
+        self.raw = b""
+        self.screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self.screen)
+        given = {k: v for k, v in os.environ.items() if not k.startswith(("SSH_", "TEXTUAL"))}
+        given |= {"TERM": term, "COLORTERM": "", "PYTHONUNBUFFERED": "1"} | (env or {})
+        self.began = time.monotonic()
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(sys.executable, [sys.executable, *argv], given)
+        self.resize(*size)
+
+    def resize(self, width: int, height: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        self.screen.resize(height, width)
+
+    def send(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def read(self, seconds: float) -> bytes:
+        """Take what comes for so long."""
+        got, until = b"", time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if not select.select([self.fd], [], [], min(left, 0.02))[0]:
+                continue
+            try:
+                chunk = os.read(self.fd, 1 << 16)
+            except OSError:
+                break
+            if not chunk:
+                break
+            got += chunk
+            self.bytes += len(chunk)
+            self.raw = (self.raw + chunk)[-200_000:]
+            if b"\x1b[?2026$p" in chunk:
+                os.write(self.fd, b"\x1b[?2026;0$y")
+            self._stream.feed(UNKNOWN.sub(b"", chunk))
+        return got
+
+    def until(self, text: str, seconds: float = 15.0) -> float:
+        """Wait until `text` is on the screen; how long it took. Fails with the screen."""
+        since = time.monotonic()
+        while text not in self.text:
+            if time.monotonic() - since > seconds:
+                raise AssertionError(f"no {text!r} on the screen:\n{self.text}")
+            self.read(0.02)
+        return time.monotonic() - since
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.screen.display)
+
+    def alive(self) -> bool:
+        pid, _ = os.waitpid(self.pid, os.WNOHANG)
+        return pid == 0
+
+    def ended(self, seconds: float = 5.0) -> bool:
+        """Whether the process ends within so long; its status is then in `status`."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.read(0.02)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = status
+                self.pid = 0
+                return True
+        return False
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def console(home: Path, *options: str) -> tuple[str, ...]:
+    """argv of `chelate --home …`."""
+    return ("-m", "console.cli", "--home", str(home), *options)

@@ -1,0 +1,194 @@
+"""Live, Queue and Logs on a run that is written while they look."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+from homes import WrittenRun, running_run
+from test_app import SIZES, opened, text_of, until
+
+from console.screens import live_view
+from console.screens.live import LiveScreen
+from console.screens.logs import LogsScreen
+from console.viewmodel import Look
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_curves_histogram_and_log_of_a_run_under_way(tmp_path: Path, size: tuple[int, int]) -> None:
+    run = running_run(tmp_path)
+
+    async def drive() -> None:
+        async with opened(tmp_path, size, run=run.id) as (app, pilot):
+            screen = app.screen
+            assert isinstance(screen, LiveScreen)
+            await until(pilot, lambda: screen.curve.series)
+            await until(pilot, lambda: any("gd s0" in s.name for s in screen.curve.series))
+            assert any("retrain" in s.name and s.kind == "band" for s in screen.curve.series)
+            for _ in range(4):
+                await pilot.press("tab")
+                await pilot.pause(0.05)
+            if size[0] < 110:  # one pane at a time: on to the histogram
+                while not screen.query_one("#look").has_focus:
+                    await pilot.press("tab")
+            await until(pilot, lambda: "N(0,1)" in text_of(app) and "KS p" in text_of(app))
+            assert "mean +0.300" in text_of(app).replace("\n", " ")
+            run.probe(run.key("gd"), 40, 0.1)
+            await until(pilot, lambda: "mean +0.100" in text_of(app))
+            await pilot.press("[")
+            await until(pilot, lambda: "mean +0.300" in text_of(app))
+
+    asyncio.run(drive())
+    run.release()
+
+
+def test_pause_stops_painting_and_pin_adds_a_curve(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+
+    async def drive() -> None:
+        async with opened(tmp_path, (140, 40), run=run.id) as (app, pilot):
+            screen = app.screen
+            assert isinstance(screen, LiveScreen)
+            await until(pilot, lambda: any("gd s0" in s.name for s in screen.curve.series))
+            await pilot.press("b", "g", "space", "G", "k")
+            await until(pilot, lambda: [s.name for s in screen.curve.series if s.kind == "line"]
+                        == ["gd s0", "train s0"])  # fmt: skip
+            await pilot.press("p")
+            assert "paused" in text_of(app)
+            before = [len(s.array("x")) for s in screen.curve.series]
+            run.curve(run.key("gd"), 90)
+            await pilot.pause(0.5)
+            assert [len(s.array("x")) for s in screen.curve.series] == before
+            await pilot.press("p")
+            await until(pilot, lambda: len(screen.curve.series[0].array("x")) == 140)
+
+    asyncio.run(drive())
+    run.release()
+
+
+def test_the_cursor_follows_what_runs_until_somebody_moves_it(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+
+    async def drive() -> None:
+        async with opened(tmp_path, (140, 40), run=run.id) as (app, pilot):
+            screen = app.screen
+            assert isinstance(screen, LiveScreen)
+            gd = "/toy/gd//0"
+            await until(pilot, lambda: screen.tracks.cursor_key == gd)
+            run.end("gd")
+            key = run.begin("none", 1)
+            await until(pilot, lambda: screen.tracks.cursor_key == key)
+            await pilot.press("g")
+            await pilot.pause(0.4)
+            assert screen.tracks.cursor_row == 0
+            assert "F follows" in text_of(app)
+            await pilot.press("F")
+            await until(pilot, lambda: screen.tracks.cursor_key == key)
+
+    asyncio.run(drive())
+    run.release()
+
+
+def test_zoom_log_axes_and_other_metrics(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+    for step in range(30):
+        run.attempt(run.key("gd"), "metric", name="accuracy", step=step, value=step / 30)
+
+    async def drive() -> None:
+        async with opened(tmp_path, (140, 40), run=run.id) as (app, pilot):
+            screen = app.screen
+            assert isinstance(screen, LiveScreen)
+            await until(pilot, lambda: any("gd s0" in s.name for s in screen.curve.series))
+            for key in ("x", "y", "+", "+", "H", "L", "-", "0", "s", "s", "z", "z", "b"):
+                await pilot.press(key)
+            await until(pilot, lambda: screen._snapshot.open is not None
+                        and "accuracy" in screen._snapshot.open.metrics)  # fmt: skip
+            while screen._metric != "accuracy":
+                await pilot.press("m")
+            await until(pilot, lambda: any(len(s.array("x")) == 30 for s in screen.curve.series))
+
+    asyncio.run(drive())
+    run.release()
+
+
+def test_a_run_deleted_while_it_is_open(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+
+    async def drive() -> None:
+        async with opened(tmp_path, run=run.id) as (app, pilot):
+            await until(pilot, lambda: "gd" in text_of(app))
+            run.folder.rename(tmp_path / "away")
+            await until(pilot, lambda: "deleted" in text_of(app))
+            for key in "1562":
+                await pilot.press(key)
+                await pilot.pause(0.1)
+
+    asyncio.run(drive())
+    run.release()
+
+
+def test_a_run_of_a_newer_version_is_open_without_a_traceback(tmp_path: Path) -> None:
+    run = WrittenRun(tmp_path, "newer", facts={"v": 99, "chelate": "9.0"}, planned=False)
+    (run.folder / "plan.json").write_text('{"v": 9, "levels": []}')
+
+    async def drive() -> None:
+        async with opened(tmp_path, run=run.id) as (app, pilot):
+            await until(pilot, lambda: "plan" in text_of(app) and "another version" in text_of(app))
+
+    asyncio.run(drive())
+
+
+def test_logs_show_output_events_and_what_was_searched(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+    run.output(run.key("gd"), "\n".join(f"line {n}" for n in range(200)) + "\n\x1b[2Jlast\n")
+
+    async def drive() -> None:
+        async with opened(tmp_path, (140, 40), run=run.id) as (app, pilot):
+            await pilot.press("6")
+            screen = app.screen
+            assert isinstance(screen, LogsScreen)
+            await until(pilot, lambda: len(screen.table.rows) == 6)
+            await pilot.press("j", "j", "j")
+            await until(pilot, lambda: "last" in text_of(app))
+            assert "unlearn toy/gd" in str(screen.table.rows[3].cells["name"])
+            await pilot.press("/", *"line 42", "enter")
+            await until(pilot, lambda: screen.text.hit == 42)
+            await pilot.press("N")
+            assert "line 42" in text_of(app)
+            await pilot.press("o")
+            await until(pilot, lambda: "metric" in text_of(app))
+
+    asyncio.run(drive())
+    run.release()
+
+
+def test_the_queue_shows_what_runs_and_what_waits(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+    other = running_run(tmp_path, "other")
+
+    async def drive() -> None:
+        async with opened(tmp_path, (140, 40), run=run.id) as (app, pilot):
+            await pilot.press("5")
+            await until(pilot, lambda: "waiting" in text_of(app) and "cpu:0" in text_of(app))
+            await until(pilot, lambda: "other: unlearn toy/gd s0" in text_of(app))
+            await pilot.press("/", *"audit", "enter")
+            await until(
+                pilot, lambda: "train" not in text_of(app).split("Queue")[1].split("run")[0]
+            )
+
+    asyncio.run(drive())
+    run.release()
+    other.release()
+
+
+def test_a_histogram_keeps_its_own_numbers() -> None:
+    look = Look(5, tuple(np.arange(-8.0, 8.5, 0.5)), (0.0,) * 15 + (50.0, 40.0) + (0.0,) * 15,
+                90, 0.22, 1.1, 0.5)  # fmt: skip
+    bars = live_view.look_series(look)[0]
+    edges, heights = bars.array("x"), bars.array("y")
+    assert len(edges) == len(heights) + 1
+    assert edges[0] <= -4 and edges[-1] >= 4
+    assert (heights * np.diff(edges)).sum() == pytest.approx(1.0)
+    assert "90" in live_view.look_text(look, 0, 1)

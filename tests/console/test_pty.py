@@ -1,0 +1,136 @@
+"""The console on a pseudo-terminal: what Pilot, which goes round the driver, cannot see."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from homes import running_run
+from terminal import Terminal, console
+
+from console import state
+
+
+def test_first_paint_is_quick_and_small_and_idle_costs_nothing(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+    with Terminal(*console(tmp_path)) as terminal:
+        terminal.until("toy-1")
+        # The promise is 1 s (benchmarks/console); this only catches a heavy import.
+        assert time.monotonic() - terminal.began < 8
+        assert psutil.Process(terminal.pid).memory_info().rss < 110e6
+        terminal.read(1.0)
+        before = terminal.bytes
+        terminal.read(2.0)
+        assert terminal.bytes - before < 2 * 1024
+        terminal.send("q")
+        assert terminal.ended()
+        assert os.waitstatus_to_exitcode(terminal.status) == 0
+        assert "1 run going on" in terminal.raw.decode(errors="replace")
+    run.release()
+
+
+def test_a_closed_terminal_ends_it_and_only_it(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+    with Terminal(*console(tmp_path)) as terminal:
+        terminal.until("toy-1")
+        terminal.send("2")
+        terminal.until("gd")
+        terminal.read(1.5)  # it saves what it remembers every second
+        os.kill(terminal.pid, signal.SIGHUP)
+        assert terminal.ended(2.0)
+    assert state.load(tmp_path)["mode"] == "live"
+    with Terminal(*console(tmp_path)) as again:
+        again.until("2 Live")
+        again.until("gd")
+    run.release()
+
+
+def test_a_frozen_terminal_is_waited_for(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+    with Terminal(*console(tmp_path, "--ascii")) as terminal:
+        terminal.until("toy-1")
+        terminal.send("2")
+        terminal.until("gd")
+        for step in range(51, 90):  # nobody reads the terminal meanwhile
+            run.attempt(run.key("gd"), "metric", name="loss", step=step, value=1 / step)
+            time.sleep(0.05)
+        terminal.send("1")
+        terminal.until("1 Runs")
+        terminal.send("q")
+        assert terminal.ended()
+    run.release()
+
+
+def test_sigterm_restores_the_terminal(tmp_path: Path) -> None:
+    with Terminal(*console(tmp_path)) as terminal:
+        terminal.until("chelate run quickstart")
+        os.kill(terminal.pid, signal.SIGTERM)
+        assert terminal.ended()
+        assert b"\x1b[?1049l" in terminal.raw
+
+
+def test_a_crash_says_one_line_and_where_the_report_is(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from console.app import ConsoleApp; "
+        "from engine.jobs.home import Home; app = ConsoleApp(Home(Path(sys.argv[1]))); "
+        "ConsoleApp.action_jump = lambda self: 1 / 0; app.run()"
+    )
+    with Terminal("-c", code, str(tmp_path)) as terminal:
+        terminal.until("chelate run quickstart")
+        terminal.send("f")
+        assert terminal.ended()
+        said = terminal.raw.decode(errors="replace")
+        assert "\x1b[?1049l" in said
+        assert "Traceback" not in said.rpartition("\x1b[?1049l")[2]
+        assert "console-crash.txt" in said
+    assert "ZeroDivisionError" in (tmp_path / "console-crash.txt").read_text()
+
+
+@pytest.mark.parametrize("term", ["screen-256color", "xterm", "linux"])
+def test_poorer_terminals(tmp_path: Path, term: str) -> None:
+    run = running_run(tmp_path)
+    with Terminal(*console(tmp_path), term=term) as terminal:
+        terminal.until("toy-1")
+        terminal.send("2")
+        terminal.until("gd")
+        assert (b"[38;2;" in terminal.raw) is False
+        terminal.send("q")
+        assert terminal.ended()
+    run.release()
+
+
+def test_attach_opens_a_run_live_and_bad_words_are_told(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+    with Terminal("-m", "console.cli", "attach", "toy", "--home", str(tmp_path)) as terminal:
+        terminal.until("2 Live")
+        terminal.until("gd")
+        terminal.send("q")
+        assert terminal.ended()
+    with Terminal(*console(tmp_path, "--theme", "mauve")) as terminal:
+        terminal.until("choose from dark")
+        assert terminal.ended()
+        assert os.waitstatus_to_exitcode(terminal.status) == 2
+    run.release()
+
+
+def test_the_console_cannot_import_torch(tmp_path: Path) -> None:
+    """All screens, with torch made unimportable, and none of the slow ones at the start."""
+    code = (
+        "import sys, json\nsys.modules['torch'] = None\n"
+        "import console.opening, console.app, console.screens.runs\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+        "for n in 'live queue logs new compare help jump palette confirm acting'.split():\n"
+        "    __import__('console.screens.' + n)\n"
+        "import console.watching.feed\n"
+    )
+    import subprocess
+    import sys
+
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(told.stdout.splitlines()[0]))
+    assert not {"pydantic", "scipy", "matplotlib", "safetensors"} & loaded

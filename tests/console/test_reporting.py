@@ -1,0 +1,140 @@
+"""`report`: one page that needs nothing else, and into which nothing can be smuggled."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from staged import Staged, staged
+
+from console.comparing import rows_of
+from console.reporting import report, write_report
+from engine.jobs import runs
+from engine.jobs.home import Home
+from engine.results.tables import summary
+from engine.spec.errors import BadInput
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Staged:
+    return staged(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def page(there: Staged) -> str:
+    return report(there.run)
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and words; complains of tags that do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_it_stands_alone(page: str) -> None:
+    reader = read(page)
+    assert not {"script", "link", "iframe", "img", "object", "embed"} & set(reader.tags)
+    for tag, name, value in reader.attributes:
+        assert not name.startswith("on"), f"<{tag} {name}>"
+        if name in ("src", "href", "xlink:href", "action"):
+            assert value.startswith("#"), f"<{tag} {name}={value!r}>"
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_it_tells_everything(page: str, there: Staged) -> None:
+    words = " ".join(read(page).words)
+    for line in summary(rows_of([there.run])):
+        assert line.verdict in words
+        assert line.reason in words
+    assert 'name = "mlp"' in words
+    assert "weight_decay" in words, "defaults are written out"
+    assert "2.9.9" in words, "the torch that computed it"
+    assert there.run.id in words
+    assert page.count("<svg") >= 3
+
+
+def test_the_same_run_gives_the_same_page(page: str, there: Staged) -> None:
+    assert report(there.run) == page
+
+
+def test_figures_do_not_share_ids(page: str) -> None:
+    found = re.findall(r'\bid="([^"]+)"', page)
+    shapes = [name for name in found if re.match(r"[mp][0-9a-f]{8,}", name)]
+    assert len(set(shapes)) == len(shapes)
+
+
+def test_what_files_say_is_text(there: Staged, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=y>\x1b[31m"
+    home = staged(tmp_path).home
+    run = runs.find(home, "staged")
+    facts = json.loads((run.folder / "run.json").read_text())
+    (run.folder / "run.json").write_text(json.dumps(facts | {"title": evil, "device": evil}))
+    told = report(runs.Run(home, run.id))
+    reader = read(told)
+    assert "script" not in reader.tags
+    assert "img" not in reader.tags
+    assert "\x1b" not in told
+    assert "<script>alert(1)</script>" in " ".join(reader.words)
+
+
+def test_a_run_without_results_has_a_page_too(tmp_path: Path) -> None:
+    there = staged(tmp_path)
+    for folder in there.home.store.glob("objects/*"):
+        folder.rename(folder.with_name(f"gone-{folder.name}"))
+    words = " ".join(read(report(runs.Run(there.home, there.run.id))).words)
+    assert "n/a" in words
+
+
+def test_it_is_written_once(
+    there: Staged,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("console.reporting.report", lambda run: f"<p>{run.id}</p>")
+    out = tmp_path / "deep" / "er"
+    write_report("staged", there.home.root, out)
+    assert str(out / "report.html") in capsys.readouterr().out
+    with pytest.raises(BadInput, match="--force"):
+        write_report("staged", there.home.root, out)
+    write_report("staged", there.home.root, out, force=True)
+    with pytest.raises(BadInput, match="no runs in"):
+        write_report("staged", Home(tmp_path / "empty").root, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot be written"):
+        write_report("staged", there.home.root, tmp_path / "file")
