@@ -14,7 +14,6 @@ from tests.lab.methods.tasks import (
     NETWORKS,
     RETAINED,
     Spy,
-    check_larger,
     check_network,
     check_trajectory,
     check_usual,
@@ -141,8 +140,3 @@ def test_budgets_are_one_trajectory(ctx: LocalContext, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_runs_on_every_network(name: str, ctx: LocalContext) -> None:
     check_network(BadTeacher(batch_size=16), name, ctx, buffers_stay=False)
-
-
-@pytest.mark.slow
-def test_it_runs_on_a_larger_residual_net(ctx: LocalContext) -> None:
-    check_larger(BadTeacher(batch_size=64), ctx)

@@ -15,7 +15,6 @@ from tests.lab.methods.tasks import (
     NETWORKS,
     RETAINED,
     Spy,
-    check_larger,
     check_network,
     check_usual,
     double,
@@ -129,8 +128,3 @@ def test_it_reads_the_retain_set_only_and_pays_for_every_label(
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_runs_on_every_network(name: str, ctx: LocalContext) -> None:
     check_network(Fisher(), name, ctx)
-
-
-@pytest.mark.slow
-def test_it_runs_on_a_larger_residual_net(ctx: LocalContext) -> None:
-    check_larger(Fisher(), ctx)

@@ -13,7 +13,6 @@ from tests.lab.methods.tasks import (
     NETWORKS,
     RETAINED,
     Spy,
-    check_larger,
     check_network,
     check_usual,
     ended,
@@ -122,8 +121,3 @@ def test_memory_bounds_the_curvature_rows(ctx: LocalContext) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_runs_on_every_network(name: str, ctx: LocalContext) -> None:
     check_network(Influence(), name, ctx)
-
-
-@pytest.mark.slow
-def test_it_runs_on_a_larger_residual_net(ctx: LocalContext) -> None:
-    check_larger(Influence(), ctx)

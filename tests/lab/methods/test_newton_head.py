@@ -26,7 +26,6 @@ from tests.lab.methods.tasks import (
     NETWORKS,
     RETAINED,
     Spy,
-    check_larger,
     check_network,
     check_usual,
     ended,
@@ -162,8 +161,3 @@ def test_what_it_cannot_do_it_refuses(ctx: LocalContext, monkeypatch: pytest.Mon
     with pytest.raises(NotApplicable, match="a head of 27 weights"):
         ended(NewtonHead(), task, ctx)
     assert same(weights(task.model), weights(toy_model())) and task.meter.spent == 0
-
-
-@pytest.mark.slow
-def test_it_runs_on_a_larger_residual_net(ctx: LocalContext) -> None:
-    check_larger(NewtonHead(), ctx)

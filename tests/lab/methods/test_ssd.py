@@ -16,7 +16,6 @@ from tests.lab.methods.tasks import (
     NETWORKS,
     RETAINED,
     Spy,
-    check_larger,
     check_network,
     check_usual,
     ended,
@@ -154,8 +153,3 @@ def test_more_budget_than_needed_is_not_spent(ctx: LocalContext, monkeypatch: An
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_runs_on_every_network(name: str, ctx: LocalContext) -> None:
     check_network(SSD(selection=1.0), name, ctx)
-
-
-@pytest.mark.slow
-def test_it_runs_on_a_larger_residual_net(ctx: LocalContext) -> None:
-    check_larger(SSD(selection=1.0), ctx)

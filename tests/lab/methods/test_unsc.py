@@ -18,7 +18,6 @@ from tests.lab.methods.tasks import (
     NETWORKS,
     RETAINED,
     Spy,
-    check_larger,
     check_network,
     check_trajectory,
     check_usual,
@@ -199,8 +198,3 @@ def test_it_runs_on_every_network(name: str, ctx: LocalContext) -> None:
     task = check_network(UNSC(lr=0.1), name, ctx)
     start = of_network(NETWORKS[name]).model
     assert same(weights(task.state["start"]), weights(start))
-
-
-@pytest.mark.slow
-def test_it_runs_on_a_larger_residual_net(ctx: LocalContext) -> None:
-    check_larger(UNSC(), ctx)
