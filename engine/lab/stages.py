@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensors
 from engine.lab.context import Context, Failed
+from engine.lab.crafting import CraftTask
 from engine.lab.data._report import report, warning
 from engine.lab.randomness import stream
 from engine.lab.selection import choose, validation_cut
@@ -81,14 +82,36 @@ def run_craft(config: Config, ctx: Context) -> float:
     attack = _component("attack", config["attack"], Attack)
     if digest(attack.identity()) != digest(config["identity"]):
         raise Failed("a file of the attack changed after the run was planned: start the run again")
-    rows = load_tensors(ctx.file("select", ROWS))["poisoned"].to(ctx.device)
-    pixels = _pixels(ctx)
-    data = TrainingSet(pixels["train_x"], pixels["train_y"])
-    poison = attack.craft(data, rows, config["seed"])
+    poison = attack.craft_with(_craft_task(config, ctx))
     tensors = {"rows": poison.rows, "inputs": poison.inputs, "labels": poison.labels}
     save_tensors(ctx.folder, POISON, tensors | poison.extras)
     save_json(ctx.folder, "poison.json", {"movable": poison.movable, "facts": poison.facts})
     return 0.0
+
+
+def _craft_task(config: Config, ctx: Context) -> CraftTask:
+    scene = Scene(ctx, config)
+    test = TrainingSet(scene.pixels["test_x"], scene.pixels["test_y"])
+
+    def surrogates() -> list[nn.Module]:
+        found: list[nn.Module] = []
+        while ctx.key(role := f"surrogate-{len(found)}") is not None:
+            found.append(scene.load_model(role).eval().requires_grad_(False))
+        return found
+
+    return CraftTask(
+        data=scene.clean,
+        rows=load_tensors(ctx.file("select", ROWS))["poisoned"].to(ctx.device),
+        training=scene.split["training"],
+        test=Rows(test, torch.arange(len(test), device=ctx.device)),
+        seed=config["seed"],
+        device=ctx.device,
+        classes=len(scene.facts["classes"]),
+        recipe=Train.model_validate(config["train"]) if "train" in config else None,
+        fresh_model=lambda: scene.initial_model(config["seed"], "attacker"),
+        surrogates=surrogates,
+        raise_if_stopped=ctx.raise_if_stopped,
+    )
 
 
 def run_train(config: Config, ctx: Context) -> float:

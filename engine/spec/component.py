@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from engine.lab.crafting import CraftTask
     from engine.lab.subject import Measured, Subject
     from engine.lab.unlearning import UnlearnTask
     from engine.lab.views import Poison, TrainingSet
@@ -168,6 +169,7 @@ class Attack(Listed):
 
     gives: ClassVar[frozenset[str]] = frozenset()  # what audits may ask for: "noise", "trigger", …
     appends: ClassVar[bool] = False  # adds rows instead of replacing some
+    knows_model: ClassVar[bool] = False  # its poison depends on the victim's model and recipe
 
     def selection(self) -> dict[str, Any]:
         """Which training rows are poisoned, as JSON; attacks with equal rules share retraining."""
@@ -179,6 +181,14 @@ class Attack(Listed):
     def craft(self, data: TrainingSet, rows: torch.Tensor, seed: int) -> Poison:
         """The poison of the selected `rows` (int64 [P]) of a clean training set."""
         raise NotImplementedError
+
+    def surrogate_count(self) -> int:
+        """How many clean trainings of its own the attacker looks at; cached stages like any."""
+        return 0
+
+    def craft_with(self, task: CraftTask) -> Poison:
+        """Like `craft`, for an attack that looks at models. Override one of the two."""
+        return self.craft(task.data, task.rows, task.seed)
 
     def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """A cheap look at a model under way: probe name → JSON, shown live, charged to nobody."""

@@ -244,13 +244,23 @@ class _Setting:
             {"rule": attack.selection(), "seed": seed},
             base,
         )
+        known: dict[str, Any] = {}
+        if attack.knows_model or attack.surrogate_count():
+            known = {"model": self.model, "train": self.recipe}
+        surrogates = {
+            f"surrogate-{i}": self._train(
+                f"train surrogate {i} {suffix}", base, seed, f"surrogate-{i}", {}
+            )
+            for i in range(attack.surrogate_count())
+        }
         craft = add(
             "craft",
             f"craft {attack_title} {suffix}",
-            {"attack": attack.config(), "identity": attack.identity(), "seed": seed},
-            base | {"select": select},
+            {"attack": attack.config(), "identity": attack.identity(), "seed": seed} | known,
+            base | {"select": select} | surrogates,
             component=attack,
-            identity={"attack": attack.identity(), "seed": seed},
+            identity={"attack": attack.identity(), "seed": seed}
+            | (known and known | {"train": self.recipe_identity}),
             threads=self.threads,
         )
         poisoned = base | {"craft": craft}
