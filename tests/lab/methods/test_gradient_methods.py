@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from engine.lab.meter import FORWARD
+from engine.lab.methods import scrub
 from engine.lab.methods.cfk import CFK
 from engine.lab.methods.euk import EUK
 from engine.lab.methods.ga import GA
@@ -547,6 +548,21 @@ def test_scrub_from_its_formulas_in_float64() -> None:
 def test_forget_steps_end_after_their_passes(ctx: LocalContext) -> None:
     task = ended(SCRUB(max_epochs=2, forget_batch_size=2, **SMALL), ctx, budget=8.0)
     assert task.forget.drawn == 2 * FORGET
+
+
+@pytest.mark.parametrize(("target", "chosen"), [(0.0, 0), (0.45, 1), (0.9, None)])
+def test_rewind_chooses_the_error_nearest_to_that_of_unseen_rows(
+    target: float, chosen: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors on the forget set: .1 and .4 at the checkpoints, .8 at the end."""
+    task = task_for()
+    kept = [toy_model(1), toy_model(2)]
+    task.state |= {f"{scrub.CHECKPOINT}{place}": model for place, model in enumerate(kept)}
+    errors = {id(kept[0]): 0.1, id(kept[1]): 0.4, id(task.model): 0.8}
+    told = iter([target])
+    monkeypatch.setattr(scrub, "_error", lambda model, *_: next(told, errors[id(model)]))
+    found = SCRUB(rewind=True).finish(task)
+    assert found is (None if chosen is None else kept[chosen])
 
 
 def test_rewind_hands_out_a_kept_model_and_goes_on_from_the_live_one(
