@@ -13,7 +13,7 @@ from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensor
 from engine.lab.context import Context, Failed
 from engine.lab.crafting import CraftTask
 from engine.lab.data._report import report, warning
-from engine.lab.randomness import stream
+from engine.lab.randomness import permutation, stream
 from engine.lab.selection import choose, validation_cut
 from engine.lab.state import MODEL, STATE, STATE_JSON
 from engine.lab.subject import Subject
@@ -114,6 +114,15 @@ def _craft_task(config: Config, ctx: Context) -> CraftTask:
     )
 
 
+def run_discover(config: Config, ctx: Context) -> float:
+    """Which poisoned rows are known: a larger share holds all rows of a smaller one. → known"""
+    rows = load_tensors(ctx.file("craft", POISON))["rows"]
+    order = permutation(len(rows), config["seed"], "discover")
+    found = rows[order[: round(config["share"] * len(rows))]]
+    save_tensors(ctx.folder, ROWS, {"known": found.sort().values})
+    return 0.0
+
+
 def run_train(config: Config, ctx: Context) -> float:
     """Train from scratch, on poisoned data or (input "exclude") without some rows. → model"""
     scene = Scene(ctx, config)
@@ -125,6 +134,8 @@ def run_train(config: Config, ctx: Context) -> float:
     if ctx.key("exclude") is not None:
         left_out = load_tensors(ctx.file("exclude", ROWS))["poisoned"].to(ctx.device)
         rows = rows[~torch.isin(rows, left_out)]
+    if ctx.key("known") is not None:
+        rows = rows[~torch.isin(rows, scene.forget_rows)]
     if recipe.start_from and recipe.from_as == "initial-weights":
         model = scene.given_model(recipe)
     else:
@@ -175,11 +186,18 @@ def run_audit(config: Config, ctx: Context) -> float:
     model = scene.load_model("model")
     if config["channels_last"]:
         model.to(memory_format=torch.channels_last)
-    measured = audit.measure(scene.subject(model, config["seed"]))
+    subject = scene.subject(model, config["seed"])
+    measured = audit.measure(subject)
     if measured.arrays:
         save_tensors(ctx.folder, SCORES, measured.arrays)
+    metrics = dict(measured.metrics)
+    if scene.known is not None and audit.per_row:
+        known = torch.isin(subject.poison.rows, scene.known)
+        for word, some in (("known", known), ("unknown", ~known)):
+            part = audit.measure(subject.of_poison(some)).metrics
+            metrics[f"{audit.primary}_{word}"] = part[audit.primary]
     name = config["audit"]["name"]
-    save_json(ctx.folder, "measurements.json", {"audit": name, "metrics": measured.metrics})
+    save_json(ctx.folder, "measurements.json", {"audit": name, "metrics": metrics})
     return 0.0
 
 
@@ -188,6 +206,7 @@ RUN: dict[str, Callable[[Config, Context], float]] = {
     "split": run_split,
     "select": run_select,
     "craft": run_craft,
+    "discover": run_discover,
     "train": run_train,
     "unlearn": run_unlearn,
     "audit": run_audit,
@@ -206,6 +225,9 @@ class Scene:
         self.split = {k: v.to(ctx.device) for k, v in load_tensors(ctx.file("split", ROWS)).items()}
         self.poison = _poison(ctx) if ctx.key("craft") is not None else None
         self.data = TrainingSet(self.pixels["train_x"], self.pixels["train_y"], self.poison)
+        self.known: Tensor | None = None  # poisoned rows that were found, where not all were
+        if ctx.key("known") is not None:
+            self.known = load_tensors(ctx.file("known", ROWS), ctx.device)["known"]
 
     @property
     def clean(self) -> TrainingSet:
@@ -228,8 +250,9 @@ class Scene:
 
     @property
     def forget_rows(self) -> Tensor:
+        """What a method may unlearn: the poison, or what was found of it."""
         assert self.poison is not None, "only poisoned data have a forget set"
-        return self.poison.rows
+        return self.poison.rows if self.known is None else self.known
 
     def new_model(self) -> nn.Module:
         model = _component("model", self.config["model"], Model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -35,3 +35,23 @@ class Subject:
     seed: int
     device: str
     classes: int
+
+    def of_poison(self, some: Tensor) -> Subject:
+        """The same with only `some` (bool [P]) of the poisoned rows."""
+        poison = self.poison
+        rows = poison.rows[some]
+        # What is kept for each row has the shape of the inputs; a trigger has one less dimension.
+        extras = {
+            name: kept[some] if kept.shape == poison.inputs.shape else kept
+            for name, kept in poison.extras.items()
+        }
+        part = replace(
+            poison, rows=rows, inputs=poison.inputs[some], labels=poison.labels[some], extras=extras
+        )
+        base = rows[rows < len(self.base.data)]
+        return replace(
+            self,
+            poison=part,
+            forget=Rows(self.forget.data, rows),
+            base=Rows(self.base.data, base),
+        )

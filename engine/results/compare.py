@@ -40,7 +40,7 @@ Model = tuple[str, str, str, str, float | None]  # setting, attack, method, vari
 
 FEW_SEEDS = 3  # below this a verdict's reason says how few there are
 STATUSES = ("ok", "n/a", "failed", "missing")  # where two runs differ on a cell, the earlier holds
-ROLES = ("none", "retrain", "retrain-fresh", "unlearn")
+ROLES = ("none", "retrain", "retrain-fresh", "retrain-known", "unlearn")
 
 
 class Place(NamedTuple):

@@ -51,6 +51,12 @@ PAGES = {
         Mean difference to retraining, paired by seed, with a 95 % t-interval. Empty for retraining
         itself. An interval needs two seeds. A gap whose interval contains 0 is not a gap of 0: only
         equivalence within a margin makes a verdict of removed.""",
+    "known": """
+        Where only a share of the poison was found (forget.share below 1), a metric that scores rows
+        one by one is also given for the known rows (mean_score_known) and for those nobody found
+        (mean_score_unknown). A method sees the known ones only. The reference stays retraining
+        without any poison; retrain-known, without the known poison, is the best that unlearning the
+        known rows can be asked for.""",
     "tee": """
         Training-epoch equivalents, the unit of budgets: 1 TEE is a forward and a full backward pass
         over every training row. Forward, activation gradients and weight gradients are a third

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from engine.lab.unlearning import UnlearnTask
     from engine.lab.views import Poison, TrainingSet
 
-Role = Literal["none", "retrain", "retrain-fresh", "unlearn"]
+Role = Literal["none", "retrain", "retrain-fresh", "retrain-known", "unlearn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +237,8 @@ class Audit(Listed):
     needs: ClassVar[frozenset[str]] = frozenset()  # what the attack must give
     metrics: ClassVar[dict[str, Metric]] = {}
     primary: ClassVar[str] = ""
+    # Whether it scores poisoned rows one by one, so that known and unknown ones can be told apart.
+    per_row: ClassVar[bool] = False
 
     def measure(self, subject: Subject) -> Measured:
         """All of `metrics` for one model."""

@@ -59,6 +59,14 @@ class Train(Table):
         return self.model_copy(update={"precision": precision, "channels_last": layout})
 
 
+class Forget(Table):
+    """The forget set: the poison that was found."""
+
+    share: Fraction = Field(
+        default=1.0, description="Share of the poison that is known and may be unlearned."
+    )
+
+
 class Compute(Table):
     """Where and how wide. Threads change the last bits of a result, so they are part of its key."""
 
@@ -92,10 +100,11 @@ class Experiment(Table):
     attacks: tuple[union("attack"), ...] = Field(min_length=1)  # type: ignore[valid-type]
     methods: tuple[union("method"), ...] = Field(min_length=1)  # type: ignore[valid-type]
     audits: tuple[union("audit"), ...] = Field(min_length=1)  # type: ignore[valid-type]
+    forget: Forget = Forget()
     compute: Compute = Compute()
     grid: dict[str, list[Any]] = Field(
         default_factory=dict,
-        description="Dotted key of data, model, train or validation = list of values.",
+        description="Dotted key of data, model, train, forget or validation = list of values.",
     )
 
     @field_validator("seeds", "budgets")
@@ -114,9 +123,9 @@ class Experiment(Table):
     @classmethod
     def _grid_of_the_setting(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
         for key, values in grid.items():
-            if key.split(".")[0] not in ("data", "model", "train", "validation"):
+            if key.split(".")[0] not in ("data", "model", "train", "forget", "validation"):
                 raise ValueError(
-                    f"{key!r} cannot vary here: only keys of data, model, train and validation "
+                    f"{key!r} cannot vary here: only keys of data, model, train, forget and validation "
                     "(attacks and methods have a grid of their own)"
                 )
             if not values:
@@ -161,6 +170,6 @@ COMPONENT_FIELDS: dict[str, tuple[str, bool]] = {
 }
 
 __all__ = [
-    "COMPONENT_FIELDS", "Attack", "Audit", "Compute", "Data", "Experiment", "Method", "Model",
+    "COMPONENT_FIELDS", "Attack", "Audit", "Compute", "Data", "Experiment", "Forget", "Method", "Model",
     "Table", "Train", "registered",
 ]  # fmt: skip

@@ -31,7 +31,7 @@ from engine.spec.registry import component_name
 
 # Raise a stage's number when its code would give other bytes for the same config.
 STAGE_VERSIONS = {
-    "data": 1, "split": 1, "select": 1, "craft": 1, "train": 1, "unlearn": 1, "audit": 1,
+    "data": 1, "split": 1, "select": 1, "craft": 1, "discover": 1, "train": 1, "unlearn": 1, "audit": 1,
 }  # fmt: skip
 HEAVY = ("craft", "train", "unlearn", "audit")  # bytes depend on torch, device and threads
 
@@ -265,6 +265,7 @@ class _Setting:
         )
         poisoned = base | {"craft": craft}
         retained = base if attack.appends else base | {"exclude": select}
+        found = self._discover(attack_title, attack, craft, seed, suffix)
         # For people who watch: which attack's glimpse the live view shows. Not part of any key.
         shown = {"attack": attack.config()}
 
@@ -277,30 +278,58 @@ class _Setting:
                     subjects.append(_Subject(name, label, "none", None, trained, ()))
                 elif variant.role == "unlearn":
                     title = f"{attack_title}/{name}[{label}]" if label else f"{attack_title}/{name}"
-                    start = poisoned | {"start": trained}
+                    start = poisoned | found | {"start": trained}
                     subjects += self._unlearn(
                         title, suffix, name, label, variant, start, seed, shown
                     )
                 else:
-                    role = "paired" if variant.role == "retrain" else "fresh"
-                    key = self._train(f"{name} {suffix}", retained, seed, role, {})
+                    role = "fresh" if variant.role == "retrain-fresh" else "paired"
+                    kept = retained
+                    if variant.role == "retrain-known" and found:
+                        kept = poisoned | found
+                    key = self._train(f"{name} {suffix}", kept, seed, role, {})
                     subjects.append(_Subject(name, label, variant.role, None, key, (key,)))
         for audit in self.experiment.audits:
             if audit.needs <= attack.gives:
                 for subject in subjects:
-                    self._audit(attack_title, audit, subject, poisoned, seed, suffix)
+                    self._audit(attack_title, audit, subject, poisoned | found, seed, suffix)
+
+    def _discover(
+        self, attack_title: str, attack: Attack, craft: str, seed: int, suffix: str
+    ) -> dict[str, str]:
+        """The stage that says which poison is known; none where all of it is."""
+        share = self.experiment.forget.share
+        if share == 1:
+            return {}
+        count = poisoned_count(attack.selection(), self.rows)
+        if round(share * count) < 1:
+            raise BadInput(
+                f"forget.share = {share:g}: finds none of {count} poisoned rows; the smallest that "
+                f"finds one is {1 / count:.2g}."
+            )
+        title = f"discover {share:g} of {attack_title} {suffix}"
+        return {
+            "known": self.planner.add(
+                "discover", title, {"share": share, "seed": seed}, {"craft": craft}
+            )
+        }
 
     def _train(
         self, title: str, inputs: dict[str, str], seed: int, role: str, shown: dict[str, Any]
     ) -> str:
         config = {"model": self.model, "train": self.recipe, "seed": seed, "role": role}
         share = 1.0
-        if "craft" in inputs and self.train.start_from and self.train.from_as == "poisoned-model":
+        poisoned = "craft" in inputs and "known" not in inputs
+        if poisoned and self.train.start_from and self.train.from_as == "poisoned-model":
             config["ready"] = True  # the file is the trained model
             share = 0.0
         if "exclude" in inputs:
             rule = self.planner.stages[inputs["exclude"]].config["rule"]
             share -= poisoned_count(rule, self.rows) / self.rows
+        if "known" in inputs:
+            craft = self.planner.stages[inputs["craft"]]
+            rule = self.planner.stages[craft.inputs["select"]].config["rule"]
+            share -= self.experiment.forget.share * poisoned_count(rule, self.rows) / self.rows
         return self.planner.add(
             "train",
             title,

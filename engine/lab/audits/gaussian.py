@@ -30,6 +30,7 @@ class Gaussian(Audit):
 
     needs: ClassVar = frozenset({"noise"})
     primary: ClassVar = "mean_score"
+    per_row: ClassVar = True
     metrics: ClassVar = {
         "mean_score": Metric(
             "Mean of the oriented score over the poisoned rows; 0 if the noise is forgotten.",
