@@ -43,7 +43,9 @@ def run_data(config: Config, ctx: Context) -> float:
         ctx.warn(trouble)
     arrays = {key: torch.from_numpy(value) for key, value in decoded.items()}
     save_tensors(ctx.folder, PIXELS, arrays)
-    pixels = arrays["train_x"].to(torch.float64).div_(255)
+    pixels = arrays["train_x"].to(torch.float64)
+    if not arrays["train_x"].is_floating_point():
+        pixels.div_(255)
     std = pixels.std(dim=(0, 2, 3), correction=0)
     save_json(
         ctx.folder,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.lab.unlearning import UnlearnTask
     from engine.lab.views import Poison, TrainingSet
 
+DataKind = Literal["image", "table"]
 Role = Literal["none", "retrain", "retrain-fresh", "retrain-known", "unlearn"]
 
 
@@ -80,7 +81,8 @@ def strictly(cls: type[M], data: dict[str, Any]) -> M:
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """What planning must know of a data set. Counts are rows; `shape` is (channels, height, width)."""
+    """What planning must know of a data set. Counts are rows; `shape` is (channels, height, width),
+    for a table (columns, 1, 1)."""
 
     digest: str
     train: int
@@ -88,10 +90,11 @@ class DataInfo:
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     train_per_class: tuple[int, ...]
+    kind: DataKind = "image"
 
 
 class Data(Component):
-    """A data set in raw space: uint8 images and int64 labels."""
+    """A data set in raw space: uint8 images, or a table's floats in [0, 1], and int64 labels."""
 
     def inspect(self) -> DataInfo:
         """Counts and a digest of the content, without torch. Raises BadInput if unusable."""
@@ -102,7 +105,7 @@ class Data(Component):
         return self.model_dump(mode="json", exclude={"path"})
 
     def read(self) -> dict[str, np.ndarray]:
-        """`train_x, test_x` uint8 [N, C, H, W] and `train_y, test_y` int64 [N]."""
+        """`train_x, test_x` uint8 or float32 [N, C, H, W] and `train_y, test_y` int64 [N]."""
         raise NotImplementedError
 
 
@@ -112,6 +115,7 @@ class Model(Component):
     `convolutional` and `transformer` say where bf16 and channels-last pay off.
     """
 
+    takes: ClassVar[frozenset[DataKind]] = frozenset({"image", "table"})
     convolutional: ClassVar[bool] = False
     transformer: ClassVar[bool] = False
 
@@ -167,6 +171,7 @@ class Listed(Component):
 class Attack(Listed):
     """Poison for a training set."""
 
+    takes: ClassVar[frozenset[DataKind]] = frozenset({"image", "table"})
     gives: ClassVar[frozenset[str]] = frozenset()  # what audits may ask for: "noise", "trigger", …
     appends: ClassVar[bool] = False  # adds rows instead of replacing some
     knows_model: ClassVar[bool] = False  # its poison depends on the victim's model and recipe

@@ -21,6 +21,7 @@ from engine.spec.component import (
     Data,
     DataInfo,
     Method,
+    Model,
     poisoned_count,
 )
 from engine.spec.errors import BadInput
@@ -191,6 +192,12 @@ class _Setting:
             component=data,
             identity={"data": data.identity(), "digest": info.digest, "classes": info.classes},
         )
+        self._refuse_kind("model", experiment.model)
+        if info.kind != "image" and experiment.train.augment != "none":
+            raise BadInput(
+                f"train.augment = {experiment.train.augment!r}: only images can be cropped and "
+                f'flipped, and data {component_name(type(data))!r} is a {info.kind}; use "none".'
+            )
         experiment.model.check(info)
         own = self.train.start_from and self.train.from_as == "poisoned-model"
         if own and len(experiment.seeds) > 1:
@@ -202,6 +209,14 @@ class _Setting:
         self.rows = info.train - validation
         if self.rows < 1:
             raise BadInput(f"validation = {experiment.validation}: leaves no training rows.")
+
+    def _refuse_kind(self, what: str, component: Model | Attack) -> None:
+        if self.info.kind not in component.takes:
+            raise BadInput(
+                f"{what} {component_name(type(component))!r} works on "
+                f"{' and '.join(f'{kind}s' for kind in sorted(component.takes))}; data "
+                f"{component_name(type(self.experiment.data))!r} is a {self.info.kind}."
+            )
 
     def expand(self) -> None:
         attacks = [
@@ -225,6 +240,7 @@ class _Setting:
             )
         if count >= self.rows and not attack.appends:
             raise BadInput(f"attacks.{name}.share = {share}: leaves no row to retain.")
+        self._refuse_kind("attack", attack)
         attack.check(self.info, self.rows)
 
     def _expand_attack(self, attack_title: str, attack: Attack, seed: int) -> None:

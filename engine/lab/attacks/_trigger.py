@@ -37,6 +37,7 @@ class Backdoor(Attack):
     share: float = Field(default=0.015, gt=0, lt=1, description="Share of all training rows.")
     target: int = Field(default=0, description="Class the trigger shall lead to, by its index.")
 
+    takes: ClassVar = frozenset({"image"})
     gives: ClassVar = frozenset({"trigger"})
     relabels: ClassVar[bool] = True  # poison other classes' rows, labelled as the target
 
