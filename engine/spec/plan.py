@@ -26,6 +26,7 @@ from engine.spec.component import (
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment, Train
 from engine.spec.keys import digest, package_version
+from engine.spec.plan_readings import Readings
 from engine.spec.presets import settings
 from engine.spec.registry import component_name
 
@@ -164,6 +165,7 @@ class _Subject:
     budget: float | None
     key: str
     cost_keys: tuple[str, ...]
+    by: Method | None = None  # the unlearning method with its keys
 
 
 class _Setting:
@@ -275,17 +277,20 @@ class _Setting:
                     role = "paired" if variant.role == "retrain" else "fresh"
                     key = self._train(f"{name} {suffix}", retained, seed, role, {})
                     subjects.append(_Subject(name, label, variant.role, None, key, (key,)))
+        readings = Readings(self, attack_title, attack, seed, suffix, base, select, craft, trained)
         for audit in self.experiment.audits:
             if audit.needs <= attack.gives:
                 for subject in subjects:
-                    self._audit(attack_title, audit, subject, poisoned, seed, suffix)
+                    told = readings.of(audit, subject)
+                    self._audit(attack_title, audit, subject, told, seed, suffix)
 
     def _train(
         self, title: str, inputs: dict[str, str], seed: int, role: str, shown: dict[str, Any]
     ) -> str:
         config = {"model": self.model, "train": self.recipe, "seed": seed, "role": role}
         share = 1.0
-        if "craft" in inputs and self.train.start_from and self.train.from_as == "poisoned-model":
+        own = self.train.start_from and self.train.from_as == "poisoned-model"
+        if own and "craft" in inputs and "exclude" not in inputs:
             config["ready"] = True  # the file is the trained model
             share = 0.0
         if "exclude" in inputs:
@@ -339,7 +344,7 @@ class _Setting:
                 threads=self.threads,
             )
             before, spent = (key,), limit
-            subjects.append(_Subject(name, label, "unlearn", budget, key, (key,)))
+            subjects.append(_Subject(name, label, "unlearn", budget, key, (key,), method))
         return subjects
 
     def _audit(
@@ -347,25 +352,29 @@ class _Setting:
         attack_title: str,
         audit: Audit,
         subject: _Subject,
-        poisoned: dict[str, str],
+        told: tuple[dict[str, str], dict[str, Any]],
         seed: int,
         suffix: str,
     ) -> None:
+        """`told`: the stages it reads beside the model, and config that is no part of its key."""
         name = component_name(type(audit))
         row = f"{attack_title}/{subject.method}"
         row += f"[{subject.variant}]" if subject.variant else ""
         row += f" {subject.budget:.4g}" if subject.budget is not None else ""
+        inputs, shown = told
+        config = {
+            "audit": audit.identity(),
+            "model": self.model,
+            "seed": seed,
+            "channels_last": self.train.channels_last,
+        }
         key = self.planner.add(
             "audit",
             f"audit {name} of {row} {suffix}",
-            {
-                "audit": audit.identity(),
-                "model": self.model,
-                "seed": seed,
-                "channels_last": self.train.channels_last,
-            },
-            poisoned | {"model": subject.key},
+            config | shown,
+            inputs | {"model": subject.key},
             component=audit,
+            identity=config,
             threads=self.threads,
         )
         self.planner.cells.append(
