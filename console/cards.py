@@ -52,7 +52,10 @@ def show_card(kind: str, name: str, as_json: bool) -> None:
         for metric, told in cls.metrics.items():
             star = "*" if metric == cls.primary else " "
             say(f" {star}{metric:26} {told.summary}")
-        say(" * the primary metric, which the verdict is about")
+        if cls.primary:
+            say(" * the primary metric, which the verdict is about")
+        else:
+            say(" no primary metric: it describes and gives no verdict")
 
 
 def _told(name: str, cls: type[Component]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def score_panels(found: Sequence[Run]) -> list[ScorePanel]:
     normal = {
         name
         for name, audit in registered_audits().items()
-        if audit.metrics[audit.primary].null == "standard-normal"
+        if audit.primary and audit.metrics[audit.primary].null == "standard-normal"
     }
     groups: dict[tuple[str, ...], dict[float | None, list[float]]] = defaultdict(dict)
     seen: set[str] = set()  # two runs may share a measurement

@@ -22,6 +22,6 @@ def card_page(kind: str, name: str, short: bool = False) -> str:
             parts.append(f"\n{heading}: {text}")
     if issubclass(cls, Attack) and cls.gives:
         parts.append(f"\ngives audits: {', '.join(sorted(cls.gives))}")
-    if issubclass(cls, Audit):
+    if issubclass(cls, Audit) and cls.primary:
         parts.append(f"\nprimary metric: {cls.primary}. {cls.metrics[cls.primary].summary}")
     return "\n".join(parts)

@@ -15,11 +15,12 @@ from engine.lab.crafting import CraftTask
 from engine.lab.data._report import report, warning
 from engine.lab.randomness import permutation, stream
 from engine.lab.selection import choose, validation_cut
+from engine.lab.shadows import decoys_of, halves, joined
 from engine.lab.state import MODEL, STATE, STATE_JSON
 from engine.lab.subject import Subject
 from engine.lab.training import Look, fit, looking_at
 from engine.lab.unlearning import UnlearnTask, unlearn
-from engine.lab.views import Poison, Rows, TrainingSet
+from engine.lab.views import Batch, Poison, Rows, TrainingSet
 from engine.spec.component import Attack, Audit, Component, Data, Method, Model
 from engine.spec.experiment import Train
 from engine.spec.keys import digest
@@ -127,7 +128,7 @@ def run_discover(config: Config, ctx: Context) -> float:
 
 def run_train(config: Config, ctx: Context) -> float:
     """Train from scratch, on poisoned data or (input "exclude") without some rows. → model"""
-    scene = Scene(ctx, config)
+    scene = scene_of(ctx, config)
     recipe = Train.model_validate(config["train"])
     if config.get("ready"):
         save_tensors(ctx.folder, MODEL, scene.given_model(recipe).state_dict())
@@ -150,8 +151,9 @@ def run_train(config: Config, ctx: Context) -> float:
 
 def run_unlearn(config: Config, ctx: Context) -> float:
     """Unlearn to one budget, going on from the segment before if there is one. → model, state"""
-    scene = Scene(ctx, config)
+    scene = scene_of(ctx, config)
     recipe = Train.model_validate(config["train"])
+    role = config.get("role", "paired")
     model = scene.load_model("start")
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -163,11 +165,11 @@ def run_unlearn(config: Config, ctx: Context) -> float:
         recipe=recipe,
         # The seed of retraining: a method that trains everything anew on all retained rows is
         # retraining, bit for bit.
-        seed=stream(config["seed"], "paired"),
+        seed=stream(config["seed"], role),
         device=ctx.device,
         classes=len(scene.facts["classes"]),
-        fresh=lambda: scene.initial_model(config["seed"], "paired"),
-        validation=(scene.clean, scene.split["validation"]),
+        fresh=lambda: scene.initial_model(config["seed"], role),
+        validation=(scene.clean, scene.validation_rows),
     )
     method = _component("method", config["method"], Method)
     previous: Path | None = None
@@ -186,8 +188,6 @@ def run_audit(config: Config, ctx: Context) -> float:
     scene = Scene(ctx, config)
     audit = _component("audit", config["audit"], Audit)
     model = scene.load_model("model")
-    if config["channels_last"]:
-        model.to(memory_format=torch.channels_last)
     subject = scene.subject(model, config["seed"])
     measured = audit.measure(subject)
     if measured.arrays:
@@ -256,6 +256,10 @@ class Scene:
         assert self.poison is not None, "only poisoned data have a forget set"
         return self.poison.rows if self.known is None else self.known
 
+    @property
+    def validation_rows(self) -> Tensor:
+        return self.split["validation"]
+
     def new_model(self) -> nn.Module:
         model = _component("model", self.config["model"], Model)
         facts = self.facts
@@ -285,7 +289,21 @@ class Scene:
     def load_model(self, role: str) -> nn.Module:
         model = self.new_model()
         model.load_state_dict(load_tensors(self.ctx.file(role, MODEL), self.ctx.device))
+        if self.config.get("channels_last"):
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
+
+    def decoys(self, limit: int, test: bool) -> Batch:
+        attack = _component("attack", self.config["decoys_of"], Attack)
+        assert self.poison is not None
+        sources = [(self.clean, self.split["validation"])]
+        if test:
+            data = TrainingSet(self.pixels["test_x"], self.pixels["test_y"])
+            sources.append((data, torch.arange(len(data), device=self.ctx.device)))
+        found = decoys_of(attack, self.poison, sources, self.config["seed"], limit)
+        return Batch(
+            torch.cat([part.inputs for part in found]), torch.cat([part.labels for part in found])
+        )
 
     def subject(self, model: nn.Module, seed: int) -> Subject:
         test = TrainingSet(self.pixels["test_x"], self.pixels["test_y"])
@@ -303,6 +321,8 @@ class Scene:
             seed=seed,
             device=device,
             classes=len(self.facts["classes"]),
+            load=self.load_model,
+            make_decoys=self.decoys if "decoys_of" in self.config else None,
         )
 
     def look(self, config: Config, ctx: Context) -> Look | None:
@@ -317,6 +337,51 @@ class Scene:
                     ctx.probe(name, step, data)
 
         return look
+
+
+class ShadowScene(Scene):
+    """What a shadow learns from: retained rows, and half of poison and decoys as its forget set."""
+
+    def __init__(self, ctx: Context, config: Config) -> None:
+        super().__init__(ctx, config)
+        assert self.poison is not None
+        attack = _component("attack", config["decoys_of"], Attack)
+        seed, told, clean = config["seed"], config["shadow"], self.clean
+        poison, sources = self.poison, [(clean, self.split["validation"])]
+        (decoys,) = decoys_of(attack, poison, sources, seed, limit=len(poison.rows))
+        self.poison = joined(poison, decoys)
+        self.data = TrainingSet(clean.pixels, clean.labels, self.poison)
+        mine = halves(seed, told["index"], len(poison.rows), len(decoys.rows))
+        self._forget = self.poison.rows[mine.to(ctx.device)]
+        retain = self.split["training"]
+        retain = retain[~torch.isin(retain, poison.rows)]
+        if told["retain_share"] < 1:
+            order = permutation(len(retain), seed, config["role"], "retain")
+            some = order[: round(told["retain_share"] * len(retain))].sort().values
+            retain = retain[some.to(ctx.device)]
+        self._retain = retain
+        validation = self.split["validation"]
+        self._validation = validation[~torch.isin(validation, decoys.rows)]
+
+    @property
+    def training_rows(self) -> Tensor:
+        return torch.cat([self._retain, self._forget]).sort().values
+
+    @property
+    def retain_rows(self) -> Tensor:
+        return self._retain
+
+    @property
+    def forget_rows(self) -> Tensor:
+        return self._forget
+
+    @property
+    def validation_rows(self) -> Tensor:
+        return self._validation
+
+
+def scene_of(ctx: Context, config: Config) -> Scene:
+    return (ShadowScene if "shadow" in config else Scene)(ctx, config)
 
 
 def _component(kind: str, config: Config, base: type[T]) -> T:

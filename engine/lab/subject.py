@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from engine.lab.views import Poison, Rows
+from engine.lab.views import Batch, Poison, Rows
 
 
 @dataclass(frozen=True)
 class Measured:
     """An audit's numbers, by metric; None where undefined. `arrays` hold per-sample values."""
 
-    metrics: dict[str, float | None]
+    metrics: Mapping[str, float | None]
     arrays: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -23,6 +24,7 @@ class Subject:
 
     retain, forget: trained-on form.  validation, test: clean rows the learner never saw.
     base: the poisoned rows as they were before, for audits that need the clean input.
+    load, make_decoys: what the audit's `reads` ask for; see `other` and `decoys`.
     """
 
     model: nn.Module
@@ -35,6 +37,23 @@ class Subject:
     seed: int
     device: str
     classes: int
+    load: Callable[[str], nn.Module] | None = None
+    make_decoys: Callable[[int, bool], Batch] | None = None
+
+    def other(self, role: str) -> nn.Module:
+        """Another model, loaded anew, in eval mode: "start", "retrain", "control" or a shadow."""
+        if self.load is None:
+            raise KeyError(
+                f"no model to load as {role!r}: does the audit declare that it reads it?"
+            )
+        return self.load(role).eval()
+
+    def decoys(self, limit: int, test: bool = True) -> Batch:
+        """Up to `limit` rows no learner reads, in the poison's trained-on form: validation rows
+        first, then (if `test`) test rows."""
+        if self.make_decoys is None:
+            raise KeyError("no decoys: does the audit declare that it reads them?")
+        return self.make_decoys(limit, test)
 
     def of_poison(self, some: Tensor) -> Subject:
         """The same with only `some` (bool [P]) of the poisoned rows."""

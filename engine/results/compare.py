@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.results.statistics import Estimate, mean, paired_difference, t_interval
-from engine.results.tidy import AuditLike, Audits, Measurement, finite
+from engine.results.tidy import AuditLike, Audits, Measurement, finite, metric_of
 from engine.results.verdict import (
     UTILITY_AUDIT,
     UTILITY_METRIC,
@@ -129,9 +129,10 @@ def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
 def _verdicts(
     family: Sequence[Group], utility: Mapping[Model, Values], audits: Audits
 ) -> dict[Place, Verdict]:
-    """Judge the primary metric of every member of a family; nothing if its audit is unknown."""
+    """Judge the primary metric of every member of a family; nothing if its audit is unknown or
+    only describes."""
     audit = audits.get(family[0].place.audit)
-    if audit is None:
+    if audit is None or not audit.primary:
         return {}
     candidates = [
         Candidate(
@@ -225,7 +226,7 @@ def _of_role(family: Sequence[Group], role: str) -> Group | None:
 
 def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | None) -> Row:
     place, values = group.place, group.values(name)
-    metric = audit.metrics.get(name) if audit else None
+    metric = metric_of(audit, name) if audit else None
     seeds = sorted(group.outcomes)
     tee, seconds = group.cost()
     row: Row = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,8 @@ def explain(name: str, audits: Audits) -> str:
         return _page(name, [PAGES[name]])
     if name in audits:
         return _audit_page(name, audits[name])
+    # "class_accuracy.3" is explained as its family, "class_accuracy".
+    name = re.sub(r"\.\d+$", "", name)
     found = {
         f"{audit}.{metric}": (card, metric)
         for audit, card in sorted(audits.items())
@@ -107,7 +110,7 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
         if metric.margin is not None:
             facts.append(f"Equivalence margin: ±{metric.margin:g}. The audit's primary metric.")
     else:
-        facts.append("Shown beside the audit's primary metric; gets no verdict of its own.")
+        facts.append("Describes: gets no verdict of its own.")
     if not metric.averaged:
         facts.append("Never averaged over seeds: a mean of it would mean nothing.")
     if metric.blind_spots:
@@ -118,7 +121,10 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
 def _audit_page(name: str, audit: AuditLike) -> str:
     names = sorted(audit.metrics, key=lambda metric: (metric != audit.primary, metric))
     mark = {audit.primary: " (primary)"}
-    return _page(name, [f"{m}{mark.get(m, '')}: {audit.metrics[m].summary}" for m in names])
+    facts = [] if audit.primary else ["It describes and gives no verdict."]
+    return _page(
+        name, [*facts, *[f"{m}{mark.get(m, '')}: {audit.metrics[m].summary}" for m in names]]
+    )
 
 
 def _page(title: str, paragraphs: list[str]) -> str:

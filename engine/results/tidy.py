@@ -115,6 +115,11 @@ def registered_audits() -> Audits:
     return {name: cls for name, cls in registered("audit").items() if issubclass(cls, Audit)}
 
 
+def metric_of(audit: AuditLike, name: str) -> Metric | None:
+    """How a measured metric is read; "class_accuracy.3" is one of the family "class_accuracy"."""
+    return audit.metrics.get(name) or audit.metrics.get(name.partition(".")[0])
+
+
 def finite(value: float | None) -> float | None:
     """`value` as a float, or None for NaN and infinities: JSON has no word for them."""
     return None if value is None or not math.isfinite(value) else float(value)

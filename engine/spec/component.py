@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DataKind = Literal["image", "table"]
 Role = Literal["none", "retrain", "retrain-fresh", "retrain-known", "unlearn"]
+Reading = Literal["start", "retrain", "control", "decoys", "shadows", "unlearned-shadows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ class Metric:
     `null` is the reference a verdict uses: "standard-normal" (the pooled mean has the exact null
     N(0, 1/count)) or "retrain" (paired differences to retraining).
     `averaged` is False where a mean over seeds would be meaningless (p-values).
+
+    A metric measured for each class is declared once, as "class_accuracy", and measured as
+    "class_accuracy.0", "class_accuracy.1" and so on.
     """
 
     summary: str
@@ -195,14 +199,24 @@ class Attack(Listed):
         """Like `craft`, for an attack that looks at models. Override one of the two."""
         return self.craft(task.data, task.rows, task.seed)
 
+    def decoys(self, data: TrainingSet, rows: torch.Tensor, poison: Poison, seed: int) -> Poison:
+        """What this attack makes of `rows` (int64 [D]) of clean `data` that no learner reads.
+
+        Same rule, same trigger as `poison`, fresh noise: the non-members of membership audits, in
+        the members' form. For attacks that give "decoys".
+        """
+        raise NotImplementedError
+
     def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """A cheap look at a model under way: probe name → JSON, shown live, charged to nobody."""
         return {}
 
 
 def poisoned_count(rule: dict[str, Any], rows: int) -> int:
-    """How many of `rows` training rows a selection rule poisons: the share of all, rounded."""
-    return round(float(rule["share"]) * rows)
+    """How many of `rows` training rows a selection rule poisons: the share of all, rounded; with
+    "paired", one less if that is odd."""
+    count = round(float(rule["share"]) * rows)
+    return count - count % 2 if rule.get("paired") else count
 
 
 class Method(Listed):
@@ -237,13 +251,29 @@ class Method(Listed):
 
 
 class Audit(Listed):
-    """A measurement of what is left in a model."""
+    """A measurement of what is left in a model.
+
+    Without a primary metric it gets no verdict: its numbers describe, they do not judge.
+
+    `reads` says what it looks at beside the model, which the planner then provides:
+    "start"              the poisoned model before unlearning
+    "retrain"            retraining from the same seed, whether or not the preset lists it
+    "control"            training without as many random clean rows, poison included
+    "decoys"             rows no learner reads, in the poison's form
+    "shadows"            models trained with random halves of poison and decoys
+    "unlearned-shadows"  the same after the method and budget under audit
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset()  # what the attack must give
+    reads: ClassVar[frozenset[Reading]] = frozenset()
     metrics: ClassVar[dict[str, Metric]] = {}
     primary: ClassVar[str] = ""
     # Whether it scores poisoned rows one by one, so that known and unknown ones can be told apart.
     per_row: ClassVar[bool] = False
+
+    def shadow_models(self) -> tuple[int, float]:
+        """How many shadows, and the share of the retained rows each is trained on."""
+        raise NotImplementedError
 
     def measure(self, subject: Subject) -> Measured:
         """All of `metrics` for one model."""

@@ -27,6 +27,7 @@ from engine.spec.component import (
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment, Train
 from engine.spec.keys import digest, package_version
+from engine.spec.plan_readings import Readings
 from engine.spec.presets import settings
 from engine.spec.registry import component_name
 
@@ -165,6 +166,7 @@ class _Subject:
     budget: float | None
     key: str
     cost_keys: tuple[str, ...]
+    by: Method | None = None  # the unlearning method with its keys
 
 
 class _Setting:
@@ -305,10 +307,13 @@ class _Setting:
                         kept = poisoned | found
                     key = self._train(f"{name} {suffix}", kept, seed, role, {})
                     subjects.append(_Subject(name, label, variant.role, None, key, (key,)))
+        readings = Readings(self, attack_title, attack, seed, suffix, base, select, craft, trained)
         for audit in self.experiment.audits:
             if audit.needs <= attack.gives:
                 for subject in subjects:
-                    self._audit(attack_title, audit, subject, poisoned | found, seed, suffix)
+                    inputs, unkeyed = readings.of(audit, subject)
+                    told = inputs | (found if audit.per_row else {}), unkeyed
+                    self._audit(attack_title, audit, subject, told, seed, suffix)
 
     def _discover(
         self, attack_title: str, attack: Attack, craft: str, seed: int, suffix: str
@@ -335,8 +340,8 @@ class _Setting:
     ) -> str:
         config = {"model": self.model, "train": self.recipe, "seed": seed, "role": role}
         share = 1.0
-        poisoned = "craft" in inputs and "known" not in inputs
-        if poisoned and self.train.start_from and self.train.from_as == "poisoned-model":
+        own = self.train.start_from and self.train.from_as == "poisoned-model"
+        if own and "craft" in inputs and not {"exclude", "known"} & inputs.keys():
             config["ready"] = True  # the file is the trained model
             share = 0.0
         if "exclude" in inputs:
@@ -394,7 +399,7 @@ class _Setting:
                 threads=self.threads,
             )
             before, spent = (key,), limit
-            subjects.append(_Subject(name, label, "unlearn", budget, key, (key,)))
+            subjects.append(_Subject(name, label, "unlearn", budget, key, (key,), method))
         return subjects
 
     def _audit(
@@ -402,25 +407,29 @@ class _Setting:
         attack_title: str,
         audit: Audit,
         subject: _Subject,
-        poisoned: dict[str, str],
+        told: tuple[dict[str, str], dict[str, Any]],
         seed: int,
         suffix: str,
     ) -> None:
+        """`told`: the stages it reads beside the model, and config that is no part of its key."""
         name = component_name(type(audit))
         row = f"{attack_title}/{subject.method}"
         row += f"[{subject.variant}]" if subject.variant else ""
         row += f" {subject.budget:.4g}" if subject.budget is not None else ""
+        inputs, shown = told
+        config = {
+            "audit": audit.identity(),
+            "model": self.model,
+            "seed": seed,
+            "channels_last": self.train.channels_last,
+        }
         key = self.planner.add(
             "audit",
             f"audit {name} of {row} {suffix}",
-            {
-                "audit": audit.identity(),
-                "model": self.model,
-                "seed": seed,
-                "channels_last": self.train.channels_last,
-            },
-            poisoned | {"model": subject.key},
+            config | shown,
+            inputs | {"model": subject.key},
             component=audit,
+            identity=config,
             threads=self.threads,
         )
         self.planner.cells.append(

@@ -81,7 +81,9 @@ def resized(images: np.ndarray, size: int | None) -> np.ndarray:
 
     if size is None:
         return images
-    made = [Image.fromarray(image[0]).resize((size, size), Image.BICUBIC) for image in images]
+    made = [
+        Image.fromarray(image[0]).resize((size, size), Image.Resampling.BICUBIC) for image in images
+    ]
     return np.stack([np.asarray(image) for image in made])[:, None]
 
 
