@@ -201,6 +201,8 @@ class Method(Listed):
     reads: ClassVar[frozenset[str]] = frozenset({"retain", "forget"})
     # False when what it does depends on the budget's end: then each budget starts from the model.
     continues: ClassVar[bool] = True
+    # The documented grid that `[tune]` searches: key = values, in their order.
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def begin(self, task: UnlearnTask) -> None:
         """Set up what outlives a step: optimizer, teacher, mask. Kept in `task.state`."""

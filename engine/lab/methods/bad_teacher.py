@@ -34,6 +34,7 @@ class BadTeacher(Method):
         default="frozen", description="In forget steps; retain steps always update."
     )
 
+    search: ClassVar = {"lr": (1e-4, 3e-4)}
     card: ClassVar = Card(
         title="Bad teacher",
         summary="Distils ignorance into the forget set from a random network, and competence into "

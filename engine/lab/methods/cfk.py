@@ -28,6 +28,7 @@ class CFK(Method):
     )
 
     reads: ClassVar = frozenset({"retain"})
+    search: ClassVar = {"lr": (0.001, 0.003, 0.01, 0.03, 0.1)}
     card: ClassVar = Card(
         title="CF-k (catastrophically forget the last k layers)",
         summary="Fine-tunes only the end of the network on the retain set.",

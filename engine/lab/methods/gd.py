@@ -22,6 +22,7 @@ class GD(Method):
     batch_size: int = Field(default=128, ge=1)
 
     reads: ClassVar = frozenset({"retain"})
+    search: ClassVar = {"lr": (0.001, 0.003, 0.01, 0.03, 0.1)}
     card: ClassVar = Card(
         title="Gradient descent (fine-tuning)",
         summary="Continues training on the retain set only.",

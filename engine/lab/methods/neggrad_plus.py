@@ -25,6 +25,7 @@ class NegGradPlus(Method):
     forget_batch_size: int = Field(default=128, ge=1)
     clip: float | None = Field(default=None, gt=0, description="Largest gradient norm of a step.")
 
+    search: ClassVar = {"forget_weight": (1e-4, 1e-3, 1e-2, 5e-2), "lr": (1e-3, 1e-2)}
     card: ClassVar = Card(
         title="NegGrad+",
         summary="Fine-tunes on the retain set while pushing the forget set's loss up.",

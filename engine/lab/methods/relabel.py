@@ -38,6 +38,7 @@ class Relabel(Method):
         default="frozen", description="In forget steps; retain steps always update."
     )
 
+    search: ClassVar = {"lr": (1e-3, 3e-3, 1e-2, 3e-2)}
     card: ClassVar = Card(
         title="Relabelling (amnesiac)",
         summary="Trains the forget set on wrong labels while training the retain set on its own.",

@@ -23,6 +23,7 @@ class SalUn(Relabel):
     lr: float = Field(default=0.01, gt=0)
     labels: Rule = "uniform"
 
+    search: ClassVar = {"share": (0.1, 0.5), "lr": (5e-3, 1.3e-2)}
     card: ClassVar = Card(
         title="SalUn (saliency unlearning)",
         summary="Finds the weights most salient for the forget set, then relabels within them.",

@@ -46,6 +46,11 @@ class SCRUB(Method):
         "model's error on validation rows of the forget set's classes.",
     )
 
+    search: ClassVar = {
+        "kl_weight": (0.001, 0.05, 0.5),
+        "ce_weight": (0.6, 0.99, 1.0),
+        "lr": (5e-4, 5e-3),
+    }
     card: ClassVar = Card(
         title="SCRUB",
         summary="Distils the retain set from the poisoned model and drives predictions on the "
