@@ -149,7 +149,7 @@ def _verdicts(
             companions=group.metrics,
             utility=utility.get(group.place.model, {}),
             absent=_absence(group),
-            failed=_failures(group),
+            failed=sum(m.status == "failed" for m in group.outcomes.values()),
         )
         for group in family
     ]
@@ -163,15 +163,6 @@ def _absence(group: Group) -> str:
     if worst.status == "ok":
         return ""
     return worst.reason if worst.status == "n/a" else f"{worst.status}: {worst.reason}"
-
-
-def _failures(group: Group) -> str:
-    """How many seeds failed, and why; empty if none did."""
-    failed = [m for m in group.outcomes.values() if m.status == "failed"]
-    if not failed:
-        return ""
-    why = min(m.reason for m in failed)
-    return f"{len(failed)} of {len(group.outcomes)} seeds failed: {why}"
 
 
 def _remarks(group: Group, n: int) -> list[str]:

@@ -46,7 +46,7 @@ class Candidate:
 
     `values` holds the primary metric, `companions` other metrics of the same audit by name,
     `utility` the model's test accuracy. `absent` says why there are no values, if so;
-    `failed` which seeds failed (diverged, say) while others have values.
+    `failed` how many seeds failed (diverged, say).
     """
 
     role: str
@@ -54,7 +54,7 @@ class Candidate:
     companions: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     utility: Mapping[int, float] = field(default_factory=dict)
     absent: str = ""
-    failed: str = ""
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,9 @@ def conclude(
     if row.role == "retrain":
         return Verdict("reference", _reference_reason(found, metric))
     if row.role == "oracle":
-        return Verdict("oracle", "settings chosen by looking at an audit: an upper bound, not judged")
+        return Verdict(
+            "oracle", "settings chosen by looking at an audit: an upper bound, not judged"
+        )
     loss = None if row.role == "none" else utility_loss(row, reference)
     if loss is not None and loss > UTILITY_MARGIN + ROUNDING:
         reason = f"test accuracy {100 * loss:.1f} points below retraining"
@@ -210,7 +212,11 @@ def conclude(
         return Verdict("inconclusive", found)
     verdict = _tested(found, p_holm, tests, metric)
     if verdict.word == "removed" and row.failed:
-        return replace(verdict, word="inconclusive", reason=f"{verdict.reason}; {row.failed}")
+        return replace(
+            verdict,
+            word="inconclusive",
+            reason=f"{verdict.reason}; not called removed, as it failed at {row.failed} of its seeds",
+        )
     if verdict.word == "removed" and loss is None and row.role != "none":
         return replace(verdict, reason=f"{verdict.reason}; utility not measured")
     return verdict

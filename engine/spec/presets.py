@@ -306,7 +306,9 @@ def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
         model = find(COMPONENT_FIELDS[field][0], str(table["name"]))
     elif len(loc) > 1 and field in Experiment.model_fields:
         annotation = Experiment.model_fields[field].annotation
-        tables = [one for one in (annotation, *get_args(annotation)) if hasattr(one, "model_fields")]
+        tables = [
+            one for one in (annotation, *get_args(annotation)) if hasattr(one, "model_fields")
+        ]
         model = tables[0] if tables else Experiment
     known = [field.alias or name for name, field in model.model_fields.items()]
     return path, [name for name in known if name != "grid" or model is Experiment]

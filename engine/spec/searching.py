@@ -39,16 +39,16 @@ def plan_search(
     nothing = find("method", "none")()
     assert isinstance(nothing, Method)
     inputs: dict[str, str] = {}
-    yardsticks = []
+    starts, references = [], []
     for seed, ground in grounds.items():
         key = lines.trial("before unlearning", nothing, seed, ground, ground.trained)
         inputs[f"start s{seed}"] = key
-        yardsticks.append(key)
+        starts.append(key)
         if audit is not None:
             retrained = setting.retrain(ground, seed)
             key = lines.trial("retrained", nothing, seed, ground, retrained)
             inputs[f"reference s{seed}"] = key
-            yardsticks.append(key)
+            references.append(key)
     trials = []
     plain = method.model_dump(mode="json", exclude={"label", "grid"})
     for number, config in enumerate(tried):
@@ -70,7 +70,7 @@ def plan_search(
     )  # fmt: skip
     return Search(
         setting.label, attack_title, name, variant, tune.objective, choice, tuple(trials),
-        tuple(yardsticks),
+        tuple(starts), tuple(references),
     )  # fmt: skip
 
 

@@ -43,8 +43,8 @@ class Trial:
 class Search:
     """All trials for one row of the table; `choice` is the stage that picks one.
 
-    `yardsticks` are the stages that score the models compared with: before unlearning and, for an
-    oracle, retrained.
+    `starts` and `references` are the stages that score the models before unlearning and (oracle
+    only) retrained, one for each seed.
     """
 
     setting: str
@@ -54,19 +54,22 @@ class Search:
     objective: str
     choice: str
     trials: tuple[Trial, ...]
-    yardsticks: tuple[str, ...]
+    starts: tuple[str, ...]
+    references: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Every stage the search costs."""
-        return (*(key for trial in self.trials for key in trial.keys), *self.yardsticks)
+        tried = (key for trial in self.trials for key in trial.keys)
+        return (*self.starts, *self.references, *tried)
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> Search:
         trials = tuple(
             Trial(t["config"], tuple(t["seeds"]), tuple(t["keys"])) for t in told["trials"]
         )
-        return Search(**told | {"trials": trials, "yardsticks": tuple(told["yardsticks"])})
+        others = {name: tuple(told[name]) for name in ("starts", "references")}
+        return Search(**told | others | {"trials": trials})
 
 
 # --- what is tried -------------------------------------------------------------------------------
