@@ -179,7 +179,7 @@ def run_trial(config: Config, ctx: Context) -> float:
         told |= {"outcome": "n/a", "reason": str(why)}
     task.meter.settle()
     save_json(ctx.folder, TRIAL, told)
-    return (task.meter.tee + task.finishing_tee) * share
+    return float((task.meter.tee + task.finishing_tee) * share)
 
 
 def run_choose(config: Config, ctx: Context) -> float:

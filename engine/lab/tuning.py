@@ -1,4 +1,4 @@
-"""Scoring one trial of a search, and choosing among all of them. The rule is in `engine.spec.tuning`."""
+"""Scoring one trial of a search, and choosing among all; the rule is in `engine.spec.tuning`."""
 
 from __future__ import annotations
 

@@ -127,6 +127,9 @@ class Model(Component):
 class Listed(Component):
     """A component that a preset lists several of, perhaps one entry standing for a small grid."""
 
+    # Keys that came after the first results: no part of a content key while they hold their default.
+    later: ClassVar[frozenset[str]] = frozenset()
+
     label: str | None = Field(
         default=None,
         pattern=r"^[\w.,=+ -]{1,60}$",
@@ -160,7 +163,12 @@ class Listed(Component):
 
         Override it where a key is the path of a file: the file's content counts, not its place.
         """
-        return self.config()
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in self.config().items()
+            if key not in self.later or value != fields[key].default
+        }
 
 
 class Attack(Listed):

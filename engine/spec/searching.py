@@ -76,7 +76,9 @@ def plan_search(
 
 def _judge_of(attack_title: str, attack: Attack, setting: Setting) -> Audit:
     """The audit an oracle looks at: the first that looks for this attack's poison."""
-    able = [audit for audit in setting.experiment.audits if audit.needs <= attack.gives]
+    able: list[Audit] = [
+        audit for audit in setting.experiment.audits if audit.needs <= attack.gives
+    ]
     if not able:
         raise BadInput(f"tune.objective = 'oracle': no audit applies to attack {attack_title}.")
     return next((audit for audit in able if audit.needs), able[0])
