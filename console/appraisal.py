@@ -22,7 +22,7 @@ from engine.spec.plan import Stage
 from engine.spec.presets import validate
 
 MOST = 4000  # records read for the times; a store may hold many more
-METERED = ("train", "unlearn")
+METERED = ("train", "unlearn", "trial")
 
 
 @dataclass(slots=True)

@@ -17,11 +17,11 @@ from engine.results.tables import Line, number, summary
 
 Cell = tuple[str, str]
 SIGNS = {"residue": "✗", "removed": "✓", "inconclusive": "?", "wrecked": "✖", "reference": "=",
-         "n/a": "-"}  # fmt: skip
+         "n/a": "-", "oracle": "^"}  # fmt: skip
 ASCII_SIGNS = SIGNS | {"residue": "x", "removed": "o", "wrecked": "#"}
 STYLES = {"residue": "bad", "removed": "good", "inconclusive": "warn", "wrecked": "accent",
-          "reference": "muted", "n/a": "muted"}  # fmt: skip
-RANK = ("residue", "inconclusive", "removed", "wrecked", "reference", "n/a", "")
+          "reference": "muted", "n/a": "muted", "oracle": "muted"}  # fmt: skip
+RANK = ("residue", "inconclusive", "removed", "wrecked", "reference", "oracle", "n/a", "")
 GROUPS = ("attack", "method", "verdict", "none")
 SORTS = ("given", "verdict", "z", "gap", "accuracy", "cost")
 BAR, WIDE_BAR = 15, 31  # columns of the gap's interval; odd, so that zero has a column of its own

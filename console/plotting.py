@@ -21,7 +21,7 @@ from console.output import say
 from engine.jobs import runs
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home, resolve_home
-from engine.jobs.runs import Run
+from engine.jobs.runs import Run, RunReader
 from engine.results.curves import (
     BudgetPanel,
     LossPanel,
@@ -35,7 +35,7 @@ from engine.results.curves import (
     role_of,
 )
 from engine.results.histogram import text_histogram
-from engine.results.tidy import registered_audits
+from engine.results.tidy import registered_audits, shown_variants
 from engine.spec.errors import BadInput
 from engine.spec.plan import Cell
 
@@ -108,10 +108,13 @@ def score_panels(found: Sequence[Run]) -> list[ScorePanel]:
     groups: dict[tuple[str, ...], dict[float | None, list[float]]] = defaultdict(dict)
     seen: set[str] = set()  # two runs may share a measurement
     for run in found:
+        variants = shown_variants(run.plan.searches, RunReader(run))
         for cell in run.plan.cells:
             if cell.audit in normal and cell.key not in seen:
                 seen.add(cell.key)
-                place = (cell.setting, cell.attack, cell.audit, cell.method, cell.variant)
+                row = (cell.setting, cell.attack, cell.method, cell.variant)
+                variant = variants.get(row, cell.variant)
+                place = (cell.setting, cell.attack, cell.audit, cell.method, variant)
                 scores = groups[place].setdefault(cell.budget, [])
                 scores += read_scores(run, cell.key)
     panels = []

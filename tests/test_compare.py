@@ -22,7 +22,7 @@ from engine.spec.errors import BadInput
 KEYS = [
     *("setting", "attack", "method", "variant", "budget", "audit", "metric", "primary", "n"),
     *("seeds", "values", "mean", "lo", "hi", "retrain_mean", "gap", "gap_lo", "gap_hi"),
-    *("recovery", "verdict", "reason", "tee", "seconds"),
+    *("recovery", "verdict", "reason", "tee", "seconds", "search_tee", "search_seconds"),
 ]
 
 
@@ -233,6 +233,9 @@ class Reader:
 
     def cost(self, keys: tuple[str, ...]) -> tuple[float, float]:
         return float(len(keys)), 0.5
+
+    def told(self, key: str, name: str) -> dict[str, Any] | None:
+        return None
 
 
 def test_tidy_gives_a_line_for_every_number_and_every_blank() -> None:

@@ -20,11 +20,11 @@ from console.plotting import budget_series
 from console.screens.choose import Choices
 from console.widgets import Column, Row
 from console.widgets.chart import Chart
-from engine.jobs.runs import Run
+from engine.jobs.runs import Run, RunReader
 from engine.results.curves import budget_panels
 from engine.results.explain import explain
 from engine.results.tables import Line
-from engine.results.tidy import registered_audits
+from engine.results.tidy import registered_audits, shown_variants
 from engine.results.verdict import UTILITY_AUDIT
 from engine.spec.errors import BadInput
 
@@ -195,8 +195,10 @@ def scores_behind(found: list[Run], line: Line) -> list[float]:
     seen: set[str] = set()
     scores: list[float] = []
     for run in found:
+        variants = shown_variants(run.plan.searches, RunReader(run))
         for cell in run.plan.cells:
-            place = (cell.setting, cell.attack, cell.method, cell.variant, cell.budget, cell.audit)
+            row = (cell.setting, cell.attack, cell.method, cell.variant)
+            place = (*row[:3], variants.get(row, cell.variant), cell.budget, cell.audit)
             if place == wanted and cell.key not in seen:
                 seen.add(cell.key)
                 scores += read_scores(run, cell.key)

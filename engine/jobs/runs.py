@@ -268,6 +268,14 @@ class RunReader:
         told = json.loads(self.run.store.open_verified(key, "measurements.json"))
         return dict(told["metrics"])
 
+    def told(self, key: str, name: str) -> dict[str, Any] | None:
+        """A JSON artifact, or None where it is absent or damaged."""
+        try:
+            found = json.loads(self.run.store.open_verified(key, name))
+        except (Damaged, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     def cost(self, keys: tuple[str, ...]) -> tuple[float, float]:
         """(TEE, seconds) of some stages, as stored when they were computed."""
         records = [record for record in map(self.run.store.record, keys) if record is not None]

@@ -63,6 +63,19 @@ def qualified(rule: dict[str, Any], rows: np.ndarray, labels: np.ndarray) -> np.
     return rows[allowed]
 
 
+def proxy_cut(rows: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(`count` rows that stand in for a forget set, the rest), each sorted int64, of `rows`.
+
+    Drawn uniformly, by random numbers of their own.
+    """
+    import numpy as np
+
+    if count >= len(rows):
+        raise ValueError(f"{count} rows are to stand in for the forget set, of {len(rows)}")
+    order = numpy_generator(seed, "proxy").permutation(len(rows))
+    return np.sort(rows[order[:count]]), np.sort(rows[order[count:]])
+
+
 def stratified(labels: np.ndarray, limit: int | None) -> np.ndarray:
     """Sorted int64 rows: at most `limit`, classes as equal as they can be, the same ones always."""
     import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,15 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensors
-from engine.lab.context import Context, Failed
+from engine.lab.context import Context, Diverged, Failed, NotApplicable
 from engine.lab.crafting import CraftTask
 from engine.lab.data._report import report, warning
+from engine.lab.meter import FORWARD
 from engine.lab.randomness import permutation, stream
-from engine.lab.selection import choose, validation_cut
+from engine.lab.selection import choose, proxy_cut, validation_cut
 from engine.lab.shadows import decoys_of, halves, joined
 from engine.lab.state import MODEL, STATE, STATE_JSON
 from engine.lab.subject import Subject
 from engine.lab.training import Look, fit, looking_at
+from engine.lab.tuning import CHOICE, TRIAL, decide, score_on
 from engine.lab.unlearning import UnlearnTask, unlearn
 from engine.lab.views import Batch, Poison, Rows, TrainingSet
 from engine.spec.component import Attack, Audit, Component, Data, Method, Model
@@ -152,26 +155,9 @@ def run_train(config: Config, ctx: Context) -> float:
 def run_unlearn(config: Config, ctx: Context) -> float:
     """Unlearn to one budget, going on from the segment before if there is one. → model, state"""
     scene = scene_of(ctx, config)
-    recipe = Train.model_validate(config["train"])
-    role = config.get("role", "paired")
-    model = scene.load_model("start")
-    if recipe.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    task = UnlearnTask(
-        model=model,
-        data=scene.data,
-        retain=scene.retain_rows,
-        forget=scene.forget_rows,
-        recipe=recipe,
-        # The seed of retraining: a method that trains everything anew on all retained rows is
-        # retraining, bit for bit.
-        seed=stream(config["seed"], role),
-        device=ctx.device,
-        classes=len(scene.facts["classes"]),
-        fresh=lambda: scene.initial_model(config["seed"], role),
-        validation=(scene.clean, scene.validation_rows),
-    )
-    method = _component("method", config["method"], Method)
+    task = scene.task(scene.retain_rows, scene.forget_rows)
+    chosen = load_json(ctx.file("choice", CHOICE))["config"] if ctx.key("choice") else {}
+    method = _component("method", config["method"] | chosen, Method)
     previous: Path | None = None
     if ctx.key("previous") is not None:
         told = ctx.file("previous", STATE_JSON)
@@ -181,6 +167,67 @@ def run_unlearn(config: Config, ctx: Context) -> float:
     unlearn(method, task, config["budget_tee"], ctx, previous, scene.look(config, ctx))
     task.save(ctx.folder)
     return task.meter.tee + task.finishing_tee
+
+
+def run_proxy(config: Config, ctx: Context) -> float:
+    """Draw the clean rows that stand in for the forget set. → rows.safetensors (forget, retain)"""
+    rows = load_tensors(ctx.file("split", ROWS))["training"]
+    if ctx.key("exclude") is not None:
+        rows = rows[~torch.isin(rows, load_tensors(ctx.file("exclude", ROWS))["poisoned"])]
+    forget, retain = proxy_cut(rows.numpy(), config["count"], config["seed"])
+    tensors = {"forget": torch.from_numpy(forget), "retain": torch.from_numpy(retain)}
+    save_tensors(ctx.folder, ROWS, tensors)
+    return 0.0
+
+
+def run_trial(config: Config, ctx: Context) -> float:
+    """Try a method's settings and score the outcome. → trial.json
+
+    On proxy rows without any input that holds the poison; or, for an oracle, on the forget set.
+    What does not fit or diverges is an outcome too: the choice must know of it.
+    """
+    scene = Scene(ctx, config)
+    method = _component("method", config["method"], Method)
+    if ctx.key("proxy") is not None:
+        drawn = load_tensors(ctx.file("proxy", ROWS))
+        retain, proxies = drawn["retain"].to(ctx.device), drawn["forget"].to(ctx.device)
+        task = scene.task(retain, proxies)
+    else:
+        proxies = scene.split["validation"][:0]
+        task = scene.task(scene.retain_rows, scene.forget_rows)
+    # TEE are in rows of the original training, of which a proxy's task sees a part.
+    share = task.meter.rows / config["rows"]
+    told: dict[str, Any] = {"outcome": "ok", "reason": ""}
+    try:
+        if method.role == "unlearn":
+            unlearn(method, task, config["budget_tee"] / share, ctx)
+        model = task.handed_out or task.model
+        rows = {"validation": scene.split["validation"], "proxies": proxies}
+        told |= score_on(model, {name: Rows(scene.clean, own) for name, own in rows.items()})
+        if "audit" in config:
+            audit = _component("audit", config["audit"], Audit)
+            metrics = audit.measure(scene.subject(model, config["seed"])).metrics
+            told["value"] = metrics[audit.primary]
+        task.meter.limit = math.inf  # looking is no part of the budget, but of the search's cost
+        task.meter.charge(sum(map(len, rows.values())), FORWARD)
+    except Diverged as why:
+        told |= {"outcome": "failed", "reason": str(why)}
+    except NotApplicable as why:
+        told |= {"outcome": "n/a", "reason": str(why)}
+    task.meter.settle()
+    save_json(ctx.folder, TRIAL, told)
+    return float((task.meter.tee + task.finishing_tee) * share)
+
+
+def run_choose(config: Config, ctx: Context) -> float:
+    """Choose among the trials of a method. → choice.json"""
+
+    def read(role: str) -> list[tuple[int, Config]]:
+        wanted = [(seed, f"{role} s{seed}") for seed in config["seeds"]]
+        return [(seed, load_json(ctx.file(w, TRIAL))) for seed, w in wanted if ctx.key(w)]
+
+    save_json(ctx.folder, CHOICE, decide(config, read))
+    return 0.0
 
 
 def run_audit(config: Config, ctx: Context) -> float:
@@ -212,6 +259,9 @@ RUN: dict[str, Callable[[Config, Context], float]] = {
     "train": run_train,
     "unlearn": run_unlearn,
     "audit": run_audit,
+    "proxy": run_proxy,
+    "trial": run_trial,
+    "choose": run_choose,
 }
 """Stage kind → function; each returns the TEE spent, from the start of the trajectory on."""
 
@@ -303,6 +353,28 @@ class Scene:
         found = decoys_of(attack, self.poison, sources, self.config["seed"], limit)
         return Batch(
             torch.cat([part.inputs for part in found]), torch.cat([part.labels for part in found])
+        )
+
+    def task(self, retain: Tensor, forget: Tensor) -> UnlearnTask:
+        """The input "start", to be unlearned; int64 rows of the data."""
+        recipe = Train.model_validate(self.config["train"])
+        seed, role = self.config["seed"], self.config.get("role", "paired")
+        model = self.load_model("start")
+        if recipe.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return UnlearnTask(
+            model=model,
+            data=self.data,
+            retain=retain,
+            forget=forget,
+            recipe=recipe,
+            # The seed of retraining: a method that trains everything anew on all retained rows is
+            # retraining, bit for bit.
+            seed=stream(seed, role),
+            device=self.ctx.device,
+            classes=len(self.facts["classes"]),
+            fresh=lambda: self.initial_model(seed, role),
+            validation=(self.clean, self.validation_rows),
         )
 
     def subject(self, model: nn.Module, seed: int) -> Subject:

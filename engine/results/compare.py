@@ -11,6 +11,7 @@ Rows are plain JSON; whatever is undefined is None.
                  1 for retraining. None when none - retrain is within noise: its 95 % interval
                  contains 0. A single seed has no interval; there the metric's margin stands in
     tee, seconds mean own cost of the seeds that finished
+    search_tee, search_seconds  the whole search for the method's settings; None where not tuned
     verdict      its word and reason, for the audit's primary metric only
 
 Metrics that must not be averaged (p-values) have values, and None for everything computed.
@@ -40,7 +41,7 @@ Model = tuple[str, str, str, str, float | None]  # setting, attack, method, vari
 
 FEW_SEEDS = 3  # below this a verdict's reason says how few there are
 STATUSES = ("ok", "n/a", "failed", "missing")  # where two runs differ on a cell, the earlier holds
-ROLES = ("none", "retrain", "retrain-fresh", "retrain-known", "unlearn")
+ROLES = ("none", "retrain", "retrain-fresh", "retrain-known", "unlearn", "oracle")
 
 
 class Place(NamedTuple):
@@ -89,6 +90,14 @@ class Group:
         if not done:
             return None, None
         return mean([m.tee for m in done]), mean([m.seconds for m in done])
+
+    def search(self) -> dict[str, float | None]:
+        """What the search cost; of several runs, of which each may have searched, the most."""
+        told: dict[str, float | None] = {}
+        for name in ("search_tee", "search_seconds"):
+            known = [getattr(m, name) for m in self.outcomes.values()]
+            told[name] = max((value for value in known if value is not None), default=None)
+        return told
 
 
 def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
@@ -141,6 +150,7 @@ def _verdicts(
             companions=group.metrics,
             utility=utility.get(group.place.model, {}),
             absent=_absence(group),
+            failed=sum(m.status == "failed" for m in group.outcomes.values()),
         )
         for group in family
     ]
@@ -253,6 +263,7 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
         "reason": None,
         "tee": tee,
         "seconds": seconds,
+        **group.search(),
     }
     if not values or (metric is not None and not metric.averaged):
         return row

@@ -42,6 +42,17 @@ PAGES = {
         Verdict of retraining from scratch without the poison: what the others are compared with.
         retrain-fresh, the same with another training seed, is judged like a method: it shows what
         a perfect method would get.""",
+    "oracle": """
+        Verdict of a row whose settings were chosen by looking at the audit itself ([tune] with
+        objective = "oracle"): an upper bound on what tuning could reach, not a result. It is not
+        tested and takes no part in Holm's correction.""",
+    "tuned": """
+        A variant whose settings were chosen by [tune]: once for a method and an attack, at the
+        largest budget, on validation rows and on clean retained rows that stand in for the forget
+        set; what was chosen follows the word. The proxy's forgetting is 1 - |2 AUC - 1| of losses
+        on these rows against validation rows: 1 if they cannot be told apart. Taken is the largest
+        among trials that keep validation accuracy within the tolerance. search TEE is what all
+        trials cost together.""",
     "recovery": """
         The share of the way from no unlearning to retraining: (none - method) / (none - retrain),
         of means over the seeds all three have. 0 is no unlearning, 1 is retraining; below 0 is

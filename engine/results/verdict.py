@@ -6,9 +6,11 @@
     inconclusive  neither shown; or equivalent, but an assumption behind that does not hold
     wrecked       utility more than 2 points below retraining: nothing else is claimed
     n/a           nothing was measured
+    oracle        settings were chosen by looking at the audit: an upper bound, not judged
 
 A *family* is every row of one (setting, attack, audit). All its tested rows share Holm's
-correction, wrecked ones too: what is corrected for must not depend on what was found.
+correction, wrecked ones too: what is corrected for must not depend on what was found. Oracles are
+not tested.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from engine.results import statistics
 if TYPE_CHECKING:
     from engine.spec.component import Metric
 
-Word = Literal["residue", "removed", "inconclusive", "wrecked", "n/a", "reference"]
+Word = Literal["residue", "removed", "inconclusive", "wrecked", "n/a", "reference", "oracle"]
 
 ALPHA = 0.05  # Holm-corrected residue; each side of an equivalence test
 GATE_ALPHA = 0.01  # checks of the assumptions behind the standard-normal null
@@ -43,7 +45,8 @@ class Candidate:
     """One row to be judged; each mapping goes from seed to value.
 
     `values` holds the primary metric, `companions` other metrics of the same audit by name,
-    `utility` the model's test accuracy. `absent` says why there are no values, if so.
+    `utility` the model's test accuracy. `absent` says why there are no values, if so;
+    `failed` how many seeds failed (diverged, say).
     """
 
     role: str
@@ -51,6 +54,7 @@ class Candidate:
     companions: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     utility: Mapping[int, float] = field(default_factory=dict)
     absent: str = ""
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def judge(family: Sequence[Candidate], metric: Metric) -> list[Verdict]:
     tested = {
         index: found.p
         for index, (row, found) in enumerate(zip(family, findings, strict=True))
-        if row.role != "retrain" and isinstance(found, Evidence)
+        if row.role not in ("retrain", "oracle") and isinstance(found, Evidence)
     }
     adjusted = dict(zip(tested, statistics.holm(list(tested.values())), strict=True))
     return [
@@ -186,7 +190,7 @@ def conclude(
     p_holm: float,
     tests: int,
 ) -> Verdict:
-    """The first of these that applies: n/a, reference, wrecked, not testable, tested.
+    """The first of these that applies: n/a, reference, oracle, wrecked, not testable, tested.
 
     `tests` is how many rows of the family were tested.
     """
@@ -194,6 +198,10 @@ def conclude(
         return Verdict("n/a", row.absent or "no value")
     if row.role == "retrain":
         return Verdict("reference", _reference_reason(found, metric))
+    if row.role == "oracle":
+        return Verdict(
+            "oracle", "settings chosen by looking at an audit: an upper bound, not judged"
+        )
     loss = None if row.role == "none" else utility_loss(row, reference)
     if loss is not None and loss > UTILITY_MARGIN + ROUNDING:
         reason = f"test accuracy {100 * loss:.1f} points below retraining"
@@ -203,6 +211,12 @@ def conclude(
     if isinstance(found, str):
         return Verdict("inconclusive", found)
     verdict = _tested(found, p_holm, tests, metric)
+    if verdict.word == "removed" and row.failed:
+        return replace(
+            verdict,
+            word="inconclusive",
+            reason=f"{verdict.reason}; not called removed, as it failed at {row.failed} of its seeds",
+        )
     if verdict.word == "removed" and loss is None and row.role != "none":
         return replace(verdict, reason=f"{verdict.reason}; utility not measured")
     return verdict

@@ -136,6 +136,9 @@ class Model(Component):
 class Listed(Component):
     """A component that a preset lists several of, perhaps one entry standing for a small grid."""
 
+    # Keys that came after the first results: no part of a content key while they hold their default.
+    later: ClassVar[frozenset[str]] = frozenset()
+
     label: str | None = Field(
         default=None,
         pattern=r"^[\w.,=+ -]{1,60}$",
@@ -169,7 +172,12 @@ class Listed(Component):
 
         Override it where a key is the path of a file: the file's content counts, not its place.
         """
-        return self.config()
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in self.config().items()
+            if key not in self.later or value != fields[key].default
+        }
 
 
 class Attack(Listed):
@@ -230,6 +238,8 @@ class Method(Listed):
     reads: ClassVar[frozenset[str]] = frozenset({"retain", "forget"})
     # False when what it does depends on the budget's end: then each budget starts from the model.
     continues: ClassVar[bool] = True
+    # The documented grid that `[tune]` searches: key = values, in their order.
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def begin(self, task: UnlearnTask) -> None:
         """Set up what outlives a step: optimizer, teacher, mask. Kept in `task.state`."""

@@ -8,10 +8,7 @@ method are five stops on one trajectory.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.spec.component import (
@@ -24,73 +21,25 @@ from engine.spec.component import (
     Model,
     poisoned_count,
 )
+from engine.spec.dag import Cell, Plan, Stage
 from engine.spec.errors import BadInput
-from engine.spec.experiment import Experiment, Train
+from engine.spec.experiment import Experiment
 from engine.spec.keys import digest, package_version
 from engine.spec.plan_readings import Readings
 from engine.spec.presets import settings
 from engine.spec.registry import component_name
+from engine.spec.searching import plan_search
+from engine.spec.tuning import Search
+from engine.spec.weights import weights_digest
 
 # Raise a stage's number when its code would give other bytes for the same config.
 STAGE_VERSIONS = {
-    "data": 1, "split": 1, "select": 1, "craft": 1, "discover": 1, "train": 1, "unlearn": 1, "audit": 1,
+    "data": 1, "split": 1, "select": 1, "craft": 1, "train": 1, "unlearn": 1, "audit": 1,
+    "discover": 1, "proxy": 1, "trial": 1, "choose": 1,
 }  # fmt: skip
-HEAVY = ("craft", "train", "unlearn", "audit")  # bytes depend on torch, device and threads
+HEAVY = ("craft", "train", "unlearn", "audit", "trial")  # bytes depend on torch, device and threads
 
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One computation. `after` names stages it goes on from without depending on them for its bytes."""
-
-    key: str
-    kind: str
-    title: str
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    after: tuple[str, ...] = ()
-    tee: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One measurement of the final table: who, at what budget and seed, by which audit stage."""
-
-    setting: str
-    attack: str
-    method: str
-    variant: str
-    budget: float | None
-    seed: int
-    audit: str
-    role: str
-    key: str
-    cost_keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Stages in an order that respects their inputs, and the cells they fill."""
-
-    stages: dict[str, Stage]
-    cells: list[Cell]
-
-    @property
-    def tee(self) -> float:
-        """Compute of all stages, in training-epoch equivalents."""
-        return sum(stage.tee for stage in self.stages.values())
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "v": 1,
-            "stages": [asdict(stage) for stage in self.stages.values()],
-            "cells": [asdict(cell) for cell in self.cells],
-        }
-
-    @staticmethod
-    def from_json(told: dict[str, Any]) -> Plan:
-        stages = [Stage(**s | {"after": tuple(s["after"])}) for s in told["stages"]]
-        cells = [Cell(**c | {"cost_keys": tuple(c["cost_keys"])}) for c in told["cells"]]
-        return Plan({stage.key: stage for stage in stages}, cells)
+__all__ = ["HEAVY", "STAGE_VERSIONS", "Cell", "Plan", "Stage", "make_plan"]
 
 
 def make_plan(
@@ -110,7 +59,7 @@ def make_plan(
             _Setting(planner, label, setting, info).expand()
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from None
-    return Plan(planner.stages, planner.cells)
+    return Plan(planner.stages, planner.cells, planner.searches)
 
 
 class _Planner:
@@ -121,6 +70,7 @@ class _Planner:
         self.fast_bf16 = fast_bf16
         self.stages: dict[str, Stage] = {}
         self.cells: list[Cell] = []
+        self.searches: list[Search] = []
 
     def add(
         self,
@@ -167,6 +117,24 @@ class _Subject:
     key: str
     cost_keys: tuple[str, ...]
     by: Method | None = None  # the unlearning method with its keys
+    chosen: dict[str, str] = field(default_factory=dict)  # the input that holds its tuned keys
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all methods of one attack and seed share: inputs by role, and the poisoned model.
+
+    `found` names the stage that says which poison is known; empty where all of it is.
+    """
+
+    suffix: str  # of titles
+    base: dict[str, str]
+    poisoned: dict[str, str]
+    retained: dict[str, str]
+    trained: str
+    select: str
+    craft: str
+    found: dict[str, str]
 
 
 class _Setting:
@@ -182,9 +150,10 @@ class _Setting:
         self.train = experiment.train.resolved(experiment.model, planner.fast_bf16)
         self.recipe = self.train.model_dump(mode="json")
         # The weights' content decides a result, not where they lie.
-        self.recipe_identity = self.recipe | {"from": _weights_digest(self.train)}
+        self.recipe_identity = self.recipe | {"from": weights_digest(self.train)}
         self.model = experiment.model.model_dump(mode="json")
         self.threads = experiment.compute.threads
+        self.searches: dict[tuple[str, str, str], Search | None] = {}
         data: Data = experiment.data
         self.data_key = planner.add(
             "data",
@@ -207,8 +176,8 @@ class _Setting:
                 f"seeds = {list(experiment.seeds)}: your own model (train.from) was trained on "
                 "one seed's poison; give that seed alone."
             )
-        validation = round(experiment.validation * info.train)
-        self.rows = info.train - validation
+        self.validation = round(experiment.validation * info.train)
+        self.rows = info.train - self.validation
         if self.rows < 1:
             raise BadInput(f"validation = {experiment.validation}: leaves no training rows.")
 
@@ -245,7 +214,8 @@ class _Setting:
         self._refuse_kind("attack", attack)
         attack.check(self.info, self.rows)
 
-    def _expand_attack(self, attack_title: str, attack: Attack, seed: int) -> None:
+    def prepare(self, attack_title: str, attack: Attack, seed: int) -> _Ground:
+        """Add the stages up to the poisoned model."""
         add, suffix = self.planner.add, f"s{seed}"
         if self.label:
             suffix += f" [{self.label}]"
@@ -283,36 +253,50 @@ class _Setting:
         )
         poisoned = base | {"craft": craft}
         retained = base if attack.appends else base | {"exclude": select}
+        shown = {"attack": attack.config()}
+        trained = self._train(f"train {attack_title} {suffix}", poisoned, seed, "paired", shown)
         found = self._discover(attack_title, attack, craft, seed, suffix)
+        return _Ground(suffix, base, poisoned, retained, trained, select, craft, found)
+
+    def retrain(self, ground: _Ground, seed: int, name: str = "retrain") -> str:
+        """Add a training without the poison: the reference, one from a fresh seed, or one without
+        what is known of the poison."""
+        role = "fresh" if name == "retrain-fresh" else "paired"
+        rows = ground.retained
+        if name == "retrain-known" and ground.found:
+            rows = ground.poisoned | ground.found
+        return self._train(f"{name} {ground.suffix}", rows, seed, role, {})
+
+    def _expand_attack(self, attack_title: str, attack: Attack, seed: int) -> None:
+        ground = self.prepare(attack_title, attack, seed)
+        suffix, poisoned, trained = ground.suffix, ground.poisoned, ground.trained
         # For people who watch: which attack's glimpse the live view shows. Not part of any key.
         shown = {"attack": attack.config()}
 
         subjects: list[_Subject] = []
-        trained = self._train(f"train {attack_title} {suffix}", poisoned, seed, "paired", shown)
         for method in self.experiment.methods:
             name = component_name(type(method))
             for label, variant in method.variants():
                 if variant.role == "none":
                     subjects.append(_Subject(name, label, "none", None, trained, ()))
                 elif variant.role == "unlearn":
+                    start = poisoned | ground.found | {"start": trained}
+                    search = self._search(attack_title, attack, method, label, variant)
+                    if search is not None:
+                        label, start = search.variant, start | {"choice": search.choice}
                     title = f"{attack_title}/{name}[{label}]" if label else f"{attack_title}/{name}"
-                    start = poisoned | found | {"start": trained}
                     subjects += self._unlearn(
                         title, suffix, name, label, variant, start, seed, shown
                     )
                 else:
-                    role = "fresh" if variant.role == "retrain-fresh" else "paired"
-                    kept = retained
-                    if variant.role == "retrain-known" and found:
-                        kept = poisoned | found
-                    key = self._train(f"{name} {suffix}", kept, seed, role, {})
+                    key = self.retrain(ground, seed, variant.role)
                     subjects.append(_Subject(name, label, variant.role, None, key, (key,)))
-        readings = Readings(self, attack_title, attack, seed, suffix, base, select, craft, trained)
+        readings = Readings(self, attack_title, attack, seed, ground)
         for audit in self.experiment.audits:
             if audit.needs <= attack.gives:
                 for subject in subjects:
                     inputs, unkeyed = readings.of(audit, subject)
-                    told = inputs | (found if audit.per_row else {}), unkeyed
+                    told = inputs | (ground.found if audit.per_row else {}), unkeyed
                     self._audit(attack_title, audit, subject, told, seed, suffix)
 
     def _discover(
@@ -334,6 +318,17 @@ class _Setting:
                 "discover", title, {"share": share, "seed": seed}, {"craft": craft}
             )
         }
+
+    def _search(
+        self, attack_title: str, attack: Attack, entry: Method, label: str, method: Method
+    ) -> Search | None:
+        """The search this variant's settings come from, planned once for all seeds."""
+        told = (attack_title, component_name(type(method)), label)
+        if told not in self.searches:
+            found = plan_search(self, attack_title, attack, entry, label, method)
+            self.searches[told] = found
+            self.planner.searches += [found] if found is not None else []
+        return self.searches[told]
 
     def _train(
         self, title: str, inputs: dict[str, str], seed: int, role: str, shown: dict[str, Any]
@@ -399,7 +394,8 @@ class _Setting:
                 threads=self.threads,
             )
             before, spent = (key,), limit
-            subjects.append(_Subject(name, label, "unlearn", budget, key, (key,), method))
+            chosen = {role: stage for role, stage in start.items() if role == "choice"}
+            subjects.append(_Subject(name, label, "unlearn", budget, key, (key,), method, chosen))
         return subjects
 
     def _audit(
@@ -446,22 +442,3 @@ class _Setting:
                 cost_keys=subject.cost_keys,
             )
         )
-
-
-def _weights_digest(train: Train) -> str | None:
-    """sha256 of the file of initial weights. Raises BadInput unless it is a safetensors file."""
-    if train.start_from is None:
-        return None
-    path = Path(train.start_from).expanduser()
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size < 1 << 26 else None
-            if not isinstance(header, dict):
-                raise ValueError
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BadInput(f"train.from = {train.start_from!r}: {error.strerror}.") from None
-    except ValueError:
-        raise BadInput(f"train.from = {train.start_from!r}: is not a safetensors file.") from None

@@ -13,7 +13,7 @@ from engine.spec.errors import BadInput
 from engine.spec.registry import component_name
 
 if TYPE_CHECKING:
-    from engine.spec.plan import _Setting, _Subject
+    from engine.spec.plan import _Ground, _Setting, _Subject
 
 Keys = dict[str, str]
 
@@ -24,10 +24,7 @@ def shadow_role(index: int) -> str:
 
 
 class Readings:
-    """The stages that audits of one attack and seed read, by what they are to the audit.
-
-    `base` are the inputs data and split; `select`, `craft` and `trained` are stage keys.
-    """
+    """The stages that audits of one attack and seed read, by what they are to the audit."""
 
     def __init__(
         self,
@@ -35,21 +32,17 @@ class Readings:
         attack_title: str,
         attack: Attack,
         seed: int,
-        suffix: str,
-        base: Keys,
-        select: str,
-        craft: str,
-        trained: str,
+        ground: _Ground,
     ) -> None:
         self.setting = setting
         self.attack_title = attack_title
         self.attack = attack
         self.seed = seed
-        self.suffix = suffix
-        self.base = base
-        self.poisoned = base | {"craft": craft}
-        self.retained = base if attack.appends else base | {"exclude": select}
-        self.trained = trained
+        self.suffix = ground.suffix
+        self.base = ground.base
+        self.poisoned = ground.poisoned
+        self.retained = ground.retained
+        self.trained = ground.trained
         self.stops: dict[tuple[str, str, int, float], list[_Subject]] = {}
 
     def of(self, audit: Audit, subject: _Subject) -> tuple[Keys, dict[str, Any]]:
@@ -141,7 +134,7 @@ class Readings:
                 "shadow": {"index": index, "retain_share": share},
                 "decoys_of": self.attack.config(),
             }
-            inputs = self.poisoned | {"start": start}
+            inputs = self.poisoned | {"start": start} | subject.chosen
             self.stops[shadow] = self.setting._unlearn(
                 title, suffix, name, label, method, inputs, self.seed, shown
             )

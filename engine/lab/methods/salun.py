@@ -23,9 +23,8 @@ class SalUn(Relabel):
     lr: float = Field(default=0.01, gt=0)
     labels: Rule = "uniform"
 
-    version: ClassVar = (
-        2  # snapshots keep the momentum off the mask, too; the weights are as before
-    )
+    version: ClassVar = 2  # snapshots keep the momentum off the mask, too
+    search: ClassVar = {"share": (0.1, 0.5), "lr": (5e-3, 1.3e-2)}
     card: ClassVar = Card(
         title="SalUn (saliency unlearning)",
         summary="Finds the weights most salient for the forget set, then relabels within them.",
