@@ -13,21 +13,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from console.widgets import Cell, Column, Row
+from console.widgets.lists import Choices, TextLine
 from console.widgets.table import Table
 
 CLOSE: list[BindingType] = [Binding("escape", "cancel", "Close", show=False)]
-
-
-class Choices(Table):
-    """A table that j and k move in, too."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("k", "move(-1)", show=False),
-        Binding("j", "move(1)", show=False),
-    ]
 
 
 class Offered(Choices):
@@ -163,18 +155,17 @@ class Ask(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(self.heading, classes="dialog-title", markup=False)
-            yield Input(self.text, id="answer", select_on_focus=False)
+            yield TextLine(self.text, id="answer")
             yield Static("", id="answer-problem", markup=False)
             yield Static("enter accept  esc leave", classes="dialog-keys", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(Input).cursor_blink = False
-        self.query_one(Input).focus()
+        self.query_one(TextLine).focus()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
+    def on_input_changed(self, event: TextLine.Changed) -> None:
         self.query_one("#answer-problem", Static).update(self.check(event.value))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
+    def on_input_submitted(self, event: TextLine.Submitted) -> None:
         if not self.check(event.value):
             self.dismiss(event.value)
 

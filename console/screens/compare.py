@@ -29,10 +29,11 @@ from console.comparing import rows_of
 from console.exporting import FORMS, export, free_path
 from console.plotting import elided
 from console.screens.base import ConsoleScreen
-from console.screens.choose import Ask, Choices, Choose, Option, Page
+from console.screens.choose import Ask, Choose, Option, Page
 from console.screens.details import Details
 from console.viewmodel import Snapshot
 from console.widgets import Cell, Column, Row
+from console.widgets.lists import Choices
 from console.widgets.table import Table
 from engine.jobs import runs
 from engine.jobs.home import Home

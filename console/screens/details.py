@@ -17,9 +17,9 @@ from console.charts import Options, bins, gaussian_histogram
 from console.compare_model import Comparison, key_of, seed_table, who
 from console.comparing import read_scores
 from console.plotting import budget_series
-from console.screens.choose import Choices
 from console.widgets import Column, Row
 from console.widgets.chart import Chart
+from console.widgets.lists import Choices
 from engine.jobs.runs import Run
 from engine.results.curves import budget_panels
 from engine.results.explain import explain

@@ -46,7 +46,9 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
     Table {
         height: 1fr; width: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1;
         .table--header { text-style: bold; color: $foreground 75%; }
-        .table--cursor { text-style: reverse; }
+        .table--cursor { text-style: bold; background: $foreground 15%; }
+        &:ansi .table--cursor, &:nocolor .table--cursor { text-style: bold underline; }
+        &:focus .table--cursor { text-style: reverse; background: 0%; }
         .table--mark { color: $accent; text-style: bold; }
         .table--good { color: $success; }
         .table--bad { color: $error; }
