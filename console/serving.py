@@ -80,13 +80,12 @@ def guarded(server: type[Any]) -> type[Any]:
 
             app = await super()._make_app()
 
-            @web.middleware
             async def check(request: Any, handler: Any) -> Any:
                 if not self.answers(request.host, request.headers.get("Origin")):
                     raise web.HTTPForbidden(text="This page is not of this server.\n")
                 return await handler(request)
 
-            app.middlewares.append(check)
+            app.middlewares.append(web.middleware(check))
             return app
 
     return Guarded

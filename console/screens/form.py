@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
-from textual.widgets import Static
 
 from console.compose import Entry
 from console.widgets import Cell, Column, Row
 from console.widgets.lists import Choices, TextLine
 from console.widgets.table import Table
+from console.widgets.words import Words
 
 COLUMNS = (
     Column("key", "key", 16, 10, priority=9),
@@ -42,7 +42,7 @@ class Form(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Choices(COLUMNS, id="new-keys", empty="nothing to set here")
-        yield Static("", id="new-about", markup=False)
+        yield Words(id="new-about")
         yield TextLine(id="new-input")
 
     @property
@@ -83,7 +83,7 @@ class Form(Vertical):
             text = f"{one.key}: {'; '.join(filter(None, facts))}. {one.description}"
             if entry.problem:
                 text = f"✗ {entry.problem}\n{text}"
-        self.query_one("#new-about", Static).update(text)
+        self.query_one("#new-about", Words).update(text)
 
     def on_descendant_focus(self) -> None:
         self.tell()

@@ -10,7 +10,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.timer import Timer
-from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from console.appraisal import Appraisal, Rates, appraise, told
@@ -25,6 +24,7 @@ from console.viewmodel import Snapshot
 from console.widgets import Cell, Column, Row
 from console.widgets.lists import Choices
 from console.widgets.table import Table
+from console.widgets.words import Words
 from engine.jobs.home import Home
 from engine.jobs.store import Store
 from engine.spec.errors import BadInput
@@ -66,7 +66,7 @@ class NewScreen(Filing, ConsoleScreen):
                 id="new-parts",
             )
             yield Form(id="new-form")
-        yield Static("", id="new-state", markup=False)
+        yield Words(id="new-state")
 
     @property
     def parts(self) -> Choices:
@@ -155,7 +155,7 @@ class NewScreen(Filing, ConsoleScreen):
         self._say_state(text, bool(self.problems))
 
     def _say_state(self, text: str, wrong: bool) -> None:
-        state = self.query_one("#new-state", Static)
+        state = self.query_one("#new-state", Words)
         state.update(text)
         state.set_class(wrong, "-wrong")
 
