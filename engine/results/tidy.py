@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from engine.spec.component import Metric
-    from engine.spec.plan import Cell
+    from engine.spec.planned import Cell
 
 Status = Literal["ok", "n/a", "failed", "missing"]
 
