@@ -13,7 +13,8 @@ from engine.jobs.runs import survey
 from engine.jobs.store import Store
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
-from engine.spec.plan import Plan, make_plan
+from engine.spec.plan import make_plan
+from engine.spec.planned import Plan
 from engine.spec.presets import load, locate
 from engine.spec.registry import component_name
 

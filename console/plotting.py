@@ -37,7 +37,7 @@ from engine.results.curves import (
 from engine.results.histogram import text_histogram
 from engine.results.tidy import registered_audits, shown_variants
 from engine.spec.errors import BadInput
-from engine.spec.plan import Cell
+from engine.spec.planned import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from engine.spec.tuning import shown
+from engine.spec.planned import shown
 
 if TYPE_CHECKING:
     from engine.spec.component import Metric
-    from engine.spec.dag import Cell
-    from engine.spec.tuning import Search
+    from engine.spec.planned import Cell, Search
 
 Status = Literal["ok", "n/a", "failed", "missing"]
 

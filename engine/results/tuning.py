@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.results.tables import markdown_table, number
 from engine.results.tidy import StoreReader, finite
-from engine.spec.tuning import Score, Search, pooled, shown
+from engine.spec.planned import Search, shown
+from engine.spec.tuning import Score, pooled
 
 Row = dict[str, Any]
 

@@ -21,15 +21,14 @@ from engine.spec.component import (
     Model,
     poisoned_count,
 )
-from engine.spec.dag import Cell, Plan, Stage
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
 from engine.spec.keys import digest, package_version
 from engine.spec.plan_readings import Readings
+from engine.spec.planned import Cell, Plan, Search, Stage
 from engine.spec.presets import settings
 from engine.spec.registry import component_name
 from engine.spec.searching import plan_search
-from engine.spec.tuning import Search
 from engine.spec.weights import weights_digest
 
 # Raise a stage's number when its code would give other bytes for the same config.
@@ -38,8 +37,6 @@ STAGE_VERSIONS = {
     "discover": 1, "proxy": 1, "trial": 1, "choose": 1,
 }  # fmt: skip
 HEAVY = ("craft", "train", "unlearn", "audit", "trial")  # bytes depend on torch, device and threads
-
-__all__ = ["HEAVY", "STAGE_VERSIONS", "Cell", "Plan", "Stage", "make_plan"]
 
 
 def make_plan(

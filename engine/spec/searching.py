@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from engine.spec.component import Attack, Audit, Method, poisoned_count
 from engine.spec.errors import BadInput
 from engine.spec.keys import package_version
+from engine.spec.planned import Config, Search, Trial, shown
 from engine.spec.registry import component_name, find
-from engine.spec.tuning import WORDS, Config, Search, Trial, candidates, shown, space
+from engine.spec.tuning import WORDS, candidates, space
 
 if TYPE_CHECKING:
     from engine.spec.plan import _Ground as Ground

@@ -18,58 +18,16 @@ from pydantic import ValidationError
 from engine.spec.component import Method
 from engine.spec.errors import BadInput
 from engine.spec.keys import digest
+from engine.spec.planned import Config, shown
 from engine.spec.registry import component_name
 
 if TYPE_CHECKING:
     from engine.spec.experiment import Experiment, Tune
 
-Config = dict[str, Any]
 Outcome = Literal["ok", "failed", "n/a", "missing"]
 
 ROUNDING = 1e-9  # 0.95 - 0.94 is a hair above 0.01
 WORDS = {"proxy": "tuned", "oracle": "oracle"}  # objective → the word in a row's variant
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One setting of a method: `keys` are the trial stages, one for each of `seeds`."""
-
-    config: Config
-    seeds: tuple[int, ...]
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """All trials for one row of the table; `choice` is the stage that picks one.
-
-    `starts` and `references` are the stages that score the models before unlearning and (oracle
-    only) retrained, one for each seed.
-    """
-
-    setting: str
-    attack: str
-    method: str
-    variant: str
-    objective: str
-    choice: str
-    trials: tuple[Trial, ...]
-    starts: tuple[str, ...]
-    references: tuple[str, ...] = ()
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Every stage the search costs."""
-        tried = (key for trial in self.trials for key in trial.keys)
-        return (*self.starts, *self.references, *tried)
-
-    @staticmethod
-    def from_json(told: dict[str, Any]) -> Search:
-        trials = tuple(
-            Trial(t["config"], tuple(t["seeds"]), tuple(t["keys"])) for t in told["trials"]
-        )
-        others = {name: tuple(told[name]) for name in ("starts", "references")}
-        return Search(**told | others | {"trials": trials})
 
 
 # --- what is tried -------------------------------------------------------------------------------
@@ -109,11 +67,6 @@ def candidates(method: Method, grid: Mapping[str, Sequence[Any]], most: int) -> 
             others.append(config)
     kept = sorted(others, key=lambda config: digest([name, config]))[: most - 1]
     return [own, *(config for config in others if config in kept)]
-
-
-def shown(config: Mapping[str, Any]) -> str:
-    """A setting as a row's variant shows it: lr=0.05,clip=1."""
-    return ",".join(f"{key}={value}" for key, value in config.items())
 
 
 def check_tuning(tune: Tune, experiment: Experiment) -> None:

@@ -19,7 +19,7 @@ from engine.lab.randomness import stream
 from engine.lab.stages import Scene
 from engine.lab.state import FILES, MODEL
 from engine.lab.views import TrainingSet
-from engine.spec.plan import Stage
+from engine.spec.planned import Stage
 from tests.helpers import DONE, LocalContext, Run, run_plan, run_stage, small_experiment
 from tests.lab.toys import same
 

@@ -16,7 +16,8 @@ from engine.spec import plan as plan_module
 from engine.spec import presets
 from engine.spec.errors import BadInput
 from engine.spec.keys import canonical, digest
-from engine.spec.plan import HEAVY, Cell, Plan, Stage, make_plan
+from engine.spec.plan import HEAVY, make_plan
+from engine.spec.planned import Cell, Plan, Stage
 
 Raw = dict[str, Any]
 HEAVY_HERE = set(HEAVY) - {"trial"}  # nothing is tuned in these plans

@@ -18,8 +18,9 @@ from engine.spec.component import Method
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Tune
 from engine.spec.plan import Plan, make_plan
+from engine.spec.planned import shown
 from engine.spec.registry import registered
-from engine.spec.tuning import Score, best, candidates, pooled, shown, space
+from engine.spec.tuning import Score, best, candidates, pooled, space
 
 Raw = dict[str, Any]
 
