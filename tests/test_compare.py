@@ -238,6 +238,16 @@ class Reader:
         return None
 
 
+def test_a_method_that_diverged_at_one_seed_is_not_removed() -> None:
+    values = {"none": [0.9] * 3, "retrain": [0.0, 0.001, 0.002], "ga": [0.0, 0.002, 0.001]}
+    whole = compare(study(**values), AUDITS)
+    assert pick(whole, "ga")["verdict"] == "removed"
+    lost = measure("ga", 3, None, status="failed", reason="diverged at step 9: the loss is nan")
+    row = pick(compare([*study(**values), lost], AUDITS), "ga")
+    assert row["verdict"] == "inconclusive"
+    assert "not called removed" in row["reason"] and "diverged at step 9" in row["reason"]
+
+
 def test_tidy_gives_a_line_for_every_number_and_every_blank() -> None:
     cell = {
         "setting": "digits",

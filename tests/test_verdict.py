@@ -213,6 +213,38 @@ def test_unmeasured_utility_is_admitted() -> None:
     assert "utility not measured" in verdict.reason
 
 
+def test_an_oracle_is_shown_and_never_judged() -> None:
+    """Nor does it take part in the others' correction."""
+    rng = np.random.default_rng(3)
+    clean, method = (
+        scored(rng.normal(size=(SEEDS, P)), "retrain"),
+        scored(rng.normal(size=(SEEDS, P))),
+    )
+    alone = judge([clean, method], GAUSSIAN)
+    for shift in (0.0, 2.0):
+        oracle = scored(rng.normal(shift, 1, size=(SEEDS, P)), "oracle")
+        found = judge([clean, method, oracle], GAUSSIAN)
+        assert found[:2] == alone
+        assert found[2].word == "oracle" and "not judged" in found[2].reason
+        assert found[2].p is None
+    wrecked = rated([0.0] * 3, "oracle", accuracy=0.1)
+    assert words(judge([rated([0.0] * 3, "retrain"), wrecked], RATE)) == ["reference", "oracle"]
+
+
+def test_what_failed_at_some_seed_is_never_removed() -> None:
+    rng = np.random.default_rng(3)
+    clean, good = (
+        scored(rng.normal(size=(SEEDS, P)), "retrain"),
+        scored(rng.normal(size=(SEEDS, P))),
+    )
+    assert words(judge([clean, good], GAUSSIAN)) == ["reference", "removed"]
+    (verdict,) = judge([clean, replace(good, failed=1)], GAUSSIAN)[1:]
+    assert verdict.word == "inconclusive"
+    assert "failed at 1 of its seeds" in verdict.reason
+    bad = scored(rng.normal(1.0, 1.0, size=(SEEDS, P)))
+    assert words(judge([clean, replace(bad, failed=1)], GAUSSIAN)) == ["reference", "residue"]
+
+
 def test_absent_rows_are_not_tested() -> None:
     absent = Candidate("unlearn", {}, absent="failed: out of memory")
     family = [rated([0.1, 0.2], "retrain"), absent, rated([0.1, 0.25])]
