@@ -105,18 +105,19 @@ def score_panels(found: Sequence[Run]) -> list[ScorePanel]:
         for name, audit in registered_audits().items()
         if audit.metrics[audit.primary].null == "standard-normal"
     }
-    groups: dict[tuple[str, ...], dict[float | None, list[float]]] = defaultdict(dict)
+    groups: dict[tuple[str, ...], dict[float | None, list[tuple[float, ...]]]] = defaultdict(dict)
     seen: set[str] = set()  # two runs may share a measurement
     for run in found:
         for cell in run.plan.cells:
             if cell.audit in normal and cell.key not in seen:
                 seen.add(cell.key)
                 place = (cell.setting, cell.attack, cell.audit, cell.method, cell.variant)
-                scores = groups[place].setdefault(cell.budget, [])
-                scores += read_scores(run, cell.key)
+                seeds = groups[place].setdefault(cell.budget, [])
+                if scores := read_scores(run, cell.key):
+                    seeds.append(tuple(scores))
     panels = []
     for (setting, attack, _, method, variant), budgets in groups.items():
-        measured = [budget for budget, scores in budgets.items() if scores]
+        measured = [budget for budget, seeds in budgets.items() if seeds]
         if not measured:
             continue
         last = max(measured, key=lambda budget: budget or 0.0)
