@@ -36,7 +36,7 @@ FAMILIES = 2000
 P = 180  # poisoned rows of the quickstart
 GAUSSIAN, RATE = "gaussian", "rate"
 MARGINS = {GAUSSIAN: 0.15, RATE: 0.05}
-ACCURACY, ACCURACY_SD = 0.94, 0.006  # of the quickstart's model, over seeds
+ACCURACY, ACCURACY_SD = 0.943, 0.0034  # of 40 retrainings of the quickstart's model
 ROWS, SHARE = 900, 0.10  # triggered test rows, and how many a clean model takes for the target
 
 
@@ -164,7 +164,7 @@ class Share:
 
 def families(world: World, methods: int, seeds: int, count: int, key: int) -> list[list[str]]:
     """The verdicts of `count` simulated runs."""
-    rng = np.random.default_rng([key, methods, seeds])
+    rng = np.random.default_rng([key, methods, seeds, *repr(world).encode()])
     return [
         [row["verdict"] for row in judged(study(rng, world, methods, seeds), world.audit)]
         for _ in range(count)
@@ -183,17 +183,22 @@ def each_is(word: str, found: Sequence[Sequence[str]]) -> Share:
 # --- following advice ----------------------------------------------------------------------------
 
 
-def advised(
-    world: World, seeds: int, count: int, key: int, rounds: int, most: int = 40
-) -> tuple[list[str], list[str]]:
-    """The verdicts when "n seeds would settle it" is obeyed up to `rounds` times: judged on all
-    seeds together, and on the new seeds of the last round alone."""
-    rng = np.random.default_rng([key, seeds, rounds])
+@dataclass(frozen=True)
+class Obeyed:
+    """Verdicts of studies that obey "n seeds would settle it": all seeds together, and, where more
+    seeds were trained, those of the last round judged alone."""
+
+    together: list[str]
+    alone: list[str]
+
+
+def advised(world: World, seeds: int, count: int, key: int, rounds: int, most: int = 40) -> Obeyed:
+    """`count` studies that start with `seeds` seeds and obey up to `rounds` times, while no more
+    than `most` seeds are asked for."""
+    rng = np.random.default_rng([key, seeds, rounds, *repr(world).encode()])
     together, alone = [], []
     for _ in range(count):
-        gathered = study(rng, world, 1, seeds)
-        fresh = gathered
-        have = seeds
+        gathered, fresh, have = study(rng, world, 1, seeds), [], seeds
         for _ in range(rounds):
             [row] = judged(gathered, world.audit)
             wanted = settling(row)
@@ -202,8 +207,9 @@ def advised(
             fresh = study(rng, world, 1, wanted - have, have)
             gathered, have = gathered + fresh, wanted
         together.append(judged(gathered, world.audit)[0]["verdict"])
-        alone.append(judged(fresh, world.audit)[0]["verdict"])
-    return together, alone
+        if fresh:
+            alone.append(judged(fresh, world.audit)[0]["verdict"])
+    return Obeyed(together, alone)
 
 
 def settling(row: Row) -> int | None:
@@ -379,7 +385,7 @@ def margin_table(count: int) -> None:
 
 
 def advice_table(count: int) -> None:
-    print("| null | what is true | obeyed | wrong word, all seeds | new seeds alone | settled |")
+    print("| null | what is true | obeyed | settled | wrong word, all seeds | new seeds alone |")
     print("|---|---|---|---:|---:|---:|")
     cases = [
         ("nothing left", World(GAUSSIAN), "residue"),
@@ -389,12 +395,12 @@ def advice_table(count: int) -> None:
     ]
     for words, world, wrong in cases:
         for rounds, told in ((0, "never"), (1, "once"), (5, "up to 5 times")):
-            together, alone = advised(world, 3, count, 3, rounds)
-            settled = Share(sum(word in ("residue", "removed") for word in together), count)
+            found = advised(world, 3, count, 3, rounds)
+            settled = Share(sum(w in ("residue", "removed") for w in found.together), count)
+            alone = str(Share(found.alone.count(wrong), len(found.alone))) if found.alone else "-"
             print(
-                f"| {KINDS[world.audit]} | {words} | {told} | "
-                f"{wrong}: {Share(together.count(wrong), count)} | "
-                f"{Share(alone.count(wrong), count)} | {settled} |"
+                f"| {KINDS[world.audit]} | {words} | {told} | {settled} | "
+                f"{wrong}: {Share(found.together.count(wrong), count)} | {alone} |"
             )
 
 

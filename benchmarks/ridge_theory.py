@@ -73,9 +73,7 @@ def scores(theta: np.ndarray, clean: np.ndarray, labels: np.ndarray, noise: np.n
     subject: Any = SimpleNamespace(
         model=model,
         base=SimpleNamespace(batches=lambda: iter([batch])),
-        poison=SimpleNamespace(
-            extras={"noise": torch.from_numpy(noise)}, facts={"noise_std": EPS}
-        ),
+        poison=SimpleNamespace(extras={"noise": torch.from_numpy(noise)}, facts={"noise_std": EPS}),
     )
     return gaussian_scores(subject)[0].numpy()
 
@@ -176,7 +174,9 @@ def draw(path: Path) -> None:
         for number, (strength, label) in enumerate(STRENGTHS.items()):
             colour = PALETTE[number]
             theory = [limit(ratio, strength)[0] for ratio in ratios]
-            left.plot(ratios, theory, color=colour, dashes=DASHES[number] or (None, None), label=label)
+            left.plot(
+                ratios, theory, color=colour, dashes=DASHES[number] or (None, None), label=label
+            )
             for ratio in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0):
                 problem = noise_only(rng, n, round(ratio * n))
                 theta = ridge(problem.inputs, problem.labels, strength * n * EPS**2)
@@ -195,7 +195,9 @@ def draw(path: Path) -> None:
                 for penalty in (0.3, 3.0, 30.0, 300.0):
                     problem = with_signal(rng, n, d, POISONED)
                     theta = ridge(problem.inputs, problem.labels, penalty)
-                    points.append((memorised(problem, penalty).mean(), audited(problem, theta).mean()))
+                    points.append(
+                        (memorised(problem, penalty).mean(), audited(problem, theta).mean())
+                    )
             x, y = zip(*points, strict=True)
             right.plot(x, y, MARKERS[number], color=PALETTE[number], label=f"d = {d}")
         ends = np.array(right.get_xlim())

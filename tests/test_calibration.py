@@ -68,9 +68,14 @@ def test_intervals_cover_at_their_nominal_rate() -> None:
         assert not exact or at_most(share, 0.95), (name, str(share))
 
 
-def test_obeying_the_advised_number_of_seeds_settles_and_keeps_removed_honest() -> None:
-    together, _ = calibration.advised(World(GAUSSIAN), 3, COUNT, 14, rounds=1)
-    settled = Share(sum(word in ("removed", "residue") for word in together), COUNT)
-    assert at_least(settled, 0.80)
-    on_margin, _ = calibration.advised(World(GAUSSIAN, gap=0.15), 3, COUNT, 15, rounds=5)
-    assert at_most(Share(on_margin.count("removed"), COUNT), 0.05)
+def test_obeying_the_advised_number_of_seeds_settles_it() -> None:
+    """And new seeds judged alone keep their level; what judging all seeds together costs is in
+    docs/statistics.md."""
+    for world, wrong in (
+        (World(GAUSSIAN), "residue"),
+        (World(RATE, gap=0.05, rows=100), "removed"),
+    ):
+        found = calibration.advised(world, 3, COUNT, 14, rounds=1)
+        settled = sum(word in ("removed", "residue") for word in found.together)
+        assert at_least(Share(settled, COUNT), 0.80)
+        assert at_most(Share(found.alone.count(wrong), len(found.alone)), 0.05)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from engine.results.statistics import clopper_pearson, wilson
 
-TAIL = "tpr_at_"  # true positives at a small rate of false ones: few, so the exact interval
+# True positives at a small rate of false ones, the upper ranks: few, so the exact interval.
+TAILS = ("tpr_at_", "rank_top_")
 RATES = frozenset({"asr", "untriggered_rate", "triggered_accuracy"})
 ROUNDING = 1e-6  # of a row
 
@@ -19,7 +20,7 @@ def rate_interval(
 
     (None, None) for other metrics, and where a value is no whole number of rows over the count.
     """
-    if not (metric in RATES or metric.startswith(TAIL)) or not values:
+    if not (metric in RATES or metric.startswith(TAILS)) or not values:
         return None, None
     hits, rows = 0, 0
     for seed, value in values.items():
@@ -28,5 +29,5 @@ def rate_interval(
         if count < 1 or abs(found - round(found)) > ROUNDING or not 0 <= value <= 1:
             return None, None
         hits, rows = hits + round(found), rows + round(count)
-    interval = clopper_pearson if metric.startswith(TAIL) else wilson
+    interval = clopper_pearson if metric.startswith(TAILS) else wilson
     return interval(hits, rows)
