@@ -105,7 +105,7 @@ def score_panels(found: Sequence[Run]) -> list[ScorePanel]:
         for name, audit in registered_audits().items()
         if audit.primary and audit.metrics[audit.primary].null == "standard-normal"
     }
-    groups: dict[tuple[str, ...], dict[float | None, list[float]]] = defaultdict(dict)
+    groups: dict[tuple[str, ...], dict[float | None, list[tuple[float, ...]]]] = defaultdict(dict)
     seen: set[str] = set()  # two runs may share a measurement
     for run in found:
         variants = shown_variants(run.plan.searches, RunReader(run))
@@ -115,11 +115,12 @@ def score_panels(found: Sequence[Run]) -> list[ScorePanel]:
                 row = (cell.setting, cell.attack, cell.method, cell.variant)
                 variant = variants.get(row, cell.variant)
                 place = (cell.setting, cell.attack, cell.audit, cell.method, variant)
-                scores = groups[place].setdefault(cell.budget, [])
-                scores += read_scores(run, cell.key)
+                seeds = groups[place].setdefault(cell.budget, [])
+                if scores := read_scores(run, cell.key):
+                    seeds.append(tuple(scores))
     panels = []
     for (setting, attack, _, method, variant), budgets in groups.items():
-        measured = [budget for budget, scores in budgets.items() if scores]
+        measured = [budget for budget, seeds in budgets.items() if seeds]
         if not measured:
             continue
         last = max(measured, key=lambda budget: budget or 0.0)

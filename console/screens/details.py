@@ -183,7 +183,9 @@ class Details(Vertical):
                 chart.show([], who(other) if other else role)
                 continue
             mean = sum(scores) / len(scores)
-            half = 1.96 / len(scores) ** 0.5
+            half = 1.96 / len(scores) ** 0.5  # of one seed; of several, as the table has it
+            if other is not None and other.mean is not None and other.hi is not None:
+                half = other.hi - other.mean
             series = gaussian_histogram(*bins(scores, reach), mean, (mean - half, mean + half), "")
             name = who(other) if other else ""
             chart.show(series, f"{name}: {mean:+.2f} ± {half:.2f}")

@@ -9,7 +9,11 @@ Rows are plain JSON; whatever is undefined is None.
                  retraining itself. `retrain_mean` is retraining's mean over those seeds
     recovery     (none - this) / (none - retrain), means over the seeds all three have: 0 for none,
                  1 for retraining. None when none - retrain is within noise: its 95 % interval
-                 contains 0. A single seed has no interval; there the metric's margin stands in
+                 contains 0. A single seed has no interval; there the metric's margin stands in.
+                 recovery_lo and _hi are Fieller's 95 % interval of that ratio of means
+    rate_lo, rate_hi  95 % interval of a share of counted rows, the rows of all seeds together (see
+                 engine.results.rates); None for what is no such share. It tells how well the rows
+                 pin the share down, and leaves out that seeds differ: that is in lo and hi
     tee, seconds mean own cost of the seeds that finished
     search_tee, search_seconds  the whole search for the method's settings; None where not tuned
     verdict      its word and reason, for the audit's primary metric only
@@ -24,9 +28,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.results.statistics import Estimate, mean, paired_difference, t_interval
+from engine.results.rates import rate_interval
+from engine.results.statistics import (
+    Estimate,
+    mean,
+    paired_difference,
+    ratio_interval,
+    t_interval,
+)
 from engine.results.tidy import AuditLike, Audits, Measurement, finite, metric_of
 from engine.results.verdict import (
+    COUNT,
     UTILITY_AUDIT,
     UTILITY_METRIC,
     Candidate,
@@ -150,7 +162,7 @@ def _verdicts(
             companions=group.metrics,
             utility=utility.get(group.place.model, {}),
             absent=_absence(group),
-            failed=sum(m.status == "failed" for m in group.outcomes.values()),
+            lost=_lost(group, audit.primary),
         )
         for group in family
     ]
@@ -164,6 +176,14 @@ def _absence(group: Group) -> str:
     if worst.status == "ok":
         return ""
     return worst.reason if worst.status == "n/a" else f"{worst.status}: {worst.reason}"
+
+
+def _lost(group: Group, metric: str) -> str:
+    """The seeds that ran and gave no value, beside others that did: a method that diverges on some
+    seeds and is clean on the rest has not removed the poison."""
+    ran = [seed for seed, m in group.outcomes.items() if m.status != "missing"]
+    lost = len(ran) - len(group.values(metric))
+    return f"{lost} of {len(ran)} seeds gave no value" if 0 < lost < len(ran) else ""
 
 
 def _remarks(group: Group, n: int) -> list[str]:
@@ -259,6 +279,10 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
         "gap_lo": None,
         "gap_hi": None,
         "recovery": None,
+        "recovery_lo": None,
+        "recovery_hi": None,
+        "rate_lo": None,
+        "rate_hi": None,
         "verdict": None,
         "reason": None,
         "tee": tee,
@@ -269,6 +293,7 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
         return row
     own = t_interval(_in_order(values))
     row |= {"mean": own.mean, "lo": own.lo, "hi": own.hi}
+    row["rate_lo"], row["rate_hi"] = rate_interval(name, values, group.values(COUNT))
     retrain, untouched = _of_role(family, "retrain"), _of_role(family, "none")
     if retrain is None:
         return row
@@ -281,23 +306,33 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
             row |= {"gap": gap.mean, "gap_lo": gap.lo, "gap_hi": gap.hi}
     if untouched is not None:
         margin = metric.margin if metric is not None else None
-        row["recovery"] = recovery(values, untouched.values(name), reference, margin)
+        found = recovery(values, untouched.values(name), reference, margin)
+        row["recovery"], row["recovery_lo"], row["recovery_hi"] = found
     return row
 
 
-def recovery(values: Values, none: Values, retrain: Values, margin: float | None) -> float | None:
-    """The share of the way from no unlearning to retraining; see the top of this file."""
+def recovery(
+    values: Values, none: Values, retrain: Values, margin: float | None
+) -> tuple[float | None, float | None, float | None]:
+    """The share of the way from no unlearning to retraining, and its interval; see the top of this
+    file."""
     shared = sorted(values.keys() & none.keys() & retrain.keys())
     if not shared:
-        return None
+        return None, None, None
     whole = _difference(none, retrain, shared)
     if whole.lo is None or whole.hi is None:
         drowned = margin is None or abs(whole.mean) <= margin
     else:
         drowned = whole.lo <= 0 <= whole.hi
     if drowned:
-        return None
-    return finite(_difference(none, values, shared).mean / whole.mean + 0.0)  # never -0.0
+        return None, None, None
+    ratio = finite(_difference(none, values, shared).mean / whole.mean + 0.0)  # never -0.0
+    interval = ratio_interval(
+        [none[seed] - values[seed] for seed in shared],
+        [none[seed] - retrain[seed] for seed in shared],
+    )
+    lo, hi = interval or (None, None)
+    return ratio, lo, hi
 
 
 def _difference(left: Values, right: Values, seeds: Sequence[int]) -> Estimate:
