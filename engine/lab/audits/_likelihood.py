@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -43,10 +43,7 @@ def likelihood_ratios(target: Tensor, shadows: Tensor, inside: Tensor, own: bool
     for side, count in zip((inside, ~inside), counts.double(), strict=True):
         mean = (shadows * side).sum(0) / count
         squares = ((shadows - mean).square() * side).sum(0)
-        if own:
-            variance = squares / (count - 1)
-        else:
-            variance = squares.sum() / (count - 1).sum()
+        variance = squares / (count - 1) if own else squares.sum() / (count - 1).sum()
         sides.append((mean, variance.clamp(min=1e-12)))
     log_densities = [
         -(target - mean).square() / (2 * variance) - torch.log(torch.as_tensor(variance)) / 2
@@ -78,14 +75,13 @@ class LikelihoodAudit(Audit):
         "What does not show in the confidence on the row itself. Few shadows make rough densities, "
         "and so a weaker attack: a small value may be the attack's failure, not the method's success."
     ) | {
-        "dropped": Metric("Rows left out because fewer than two shadows had, or had not, learned them."),
+        "dropped": Metric(
+            "Rows left out because fewer than two shadows had, or had not, learned them."
+        ),
     }  # fmt: skip
 
     def shadow_models(self) -> tuple[int, float]:
         return self.shadows, self.retain_share
-
-    def identity(self) -> dict[str, Any]:
-        return self.config()
 
     def measure(self, subject: Subject) -> Measured:
         import torch
