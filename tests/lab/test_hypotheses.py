@@ -64,8 +64,9 @@ def test_it_measures_every_share_and_says_how_well_it_solved() -> None:
     assert {name.partition(".")[0] for name in told} == Hypotheses.metrics.keys()
     assert told["residual"] <= 1e-8 and told["count"] == 5
     for share in ("0.4", "1"):
-        ratio = told[f"l1_poison.{share}"] / told[f"l1_clean.{share}"]
-        assert told[f"l1_ratio.{share}"] == pytest.approx(ratio)
+        for ratio, of in (("l1_ratio", "l1_unseen"), ("l1_ratio_seen", "l1_seen")):
+            expected = told[f"l1_poison.{share}"] / told[f"{of}.{share}"]
+            assert told[f"{ratio}.{share}"] == pytest.approx(expected)
         assert all(
             -1 <= told[f"{name}.{share}"] <= 1
             for name in (
@@ -93,12 +94,20 @@ def test_rows_that_differ_in_nothing_have_a_ratio_of_one_on_average() -> None:
     order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
     for n in range(30):
         rows = order.roll(5 * n)
-        told = replace(
-            subject(), seed=n, retain=Rows(clean, rows[12:]), forget=Rows(clean, rows[:12])
-        )
-        ratios.append(Hypotheses(deleted=(1.0,), l2=1e-2).measure(told).metrics["l1_ratio.1"])
+        forget, seen, unseen = (Rows(clean, part) for part in (rows[:6], rows[6:27], rows[27:]))
+        told = replace(subject(), seed=n, retain=seen, validation=unseen, forget=forget)
+        metrics = Hypotheses(deleted=(1.0,), l2=1e-2).measure(told).metrics
+        ratios.append([metrics["l1_ratio.1"], metrics["l1_ratio_seen.1"]])
     logs = torch.tensor(ratios).log()
-    assert abs(float(logs.mean())) < 4 * float(logs.std()) / len(logs) ** 0.5
+    assert (logs.mean(0).abs() < 4 * logs.std(0) / len(logs) ** 0.5).all()
+
+
+def test_without_enough_validation_rows_there_is_no_fair_control() -> None:
+    clean = toy_set(poisoned=False)
+    told = replace(subject(), validation=Rows(clean, torch.arange(0)))
+    metrics = Hypotheses(deleted=(1.0,)).measure(told).metrics
+    assert metrics["l1_unseen.1"] is None is metrics["l1_ratio.1"] is metrics["cos_control.1"]
+    assert metrics["l1_ratio_seen.1"] is not None
 
 
 def test_the_cosine_has_no_scale() -> None:
