@@ -299,7 +299,7 @@ def test_a_method_that_diverged_at_one_seed_is_not_removed() -> None:
     lost = measure("ga", 3, None, status="failed", reason="diverged at step 9: the loss is nan")
     row = pick(compare([*study(**values), lost], AUDITS), "ga")
     assert row["verdict"] == "inconclusive"
-    assert "not called removed" in row["reason"] and "diverged at step 9" in row["reason"]
+    assert "1 of 4 seeds gave no value" in row["reason"] and "diverged at step 9" in row["reason"]
 
 
 def test_tidy_gives_a_line_for_every_number_and_every_blank() -> None:

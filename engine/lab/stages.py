@@ -149,7 +149,7 @@ def run_train(config: Config, ctx: Context) -> float:
     seed = stream(config["seed"], config["role"])
     fit(model, scene.data, rows, recipe, seed, ctx, scene.look(config, ctx))
     save_tensors(ctx.folder, MODEL, model.state_dict())
-    return recipe.epochs * len(rows) / len(scene.training_rows)
+    return recipe.epochs * len(rows) / len(scene.all_rows)
 
 
 def run_unlearn(config: Config, ctx: Context) -> float:
@@ -287,13 +287,17 @@ class Scene:
         return TrainingSet(self.pixels["train_x"], self.pixels["train_y"])
 
     @property
-    def training_rows(self) -> Tensor:
-        """All rows of the training, poisoned ones included; int64."""
+    def all_rows(self) -> Tensor:
+        """All rows of the original training, poisoned ones included, int64; 1 TEE is one pass."""
         rows = self.split["training"]
         if self.poison is None:
             return rows
         added = self.poison.rows[self.poison.rows >= len(self.pixels["train_y"])]
         return torch.cat([rows, added])
+
+    @property
+    def training_rows(self) -> Tensor:
+        return self.all_rows
 
     @property
     def retain_rows(self) -> Tensor:

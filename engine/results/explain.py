@@ -114,7 +114,7 @@ def explain(name: str, audits: Audits) -> str:
     if name in audits:
         return _audit_page(name, audits[name])
     # "class_accuracy.3" is explained as its family, "class_accuracy".
-    name = re.sub(r"\.\d+$", "", name)
+    name = re.sub(r"(\.\d+)+$", "", name)
     found = {
         f"{audit}.{metric}": (card, metric)
         for audit, card in sorted(audits.items())
