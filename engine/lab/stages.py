@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +15,16 @@ from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensor
 from engine.lab.context import Context, Failed
 from engine.lab.crafting import CraftTask
 from engine.lab.data._report import report, warning
+from engine.lab.frozen import (
+    FeatureSet,
+    Frozen,
+    clean_features,
+    extractor_of,
+    with_poison,
+    without_extractor,
+)
 from engine.lab.randomness import stream
-from engine.lab.selection import choose, validation_cut
+from engine.lab.selection import choose, pretraining_cut, validation_cut
 from engine.lab.state import MODEL, STATE, STATE_JSON
 from engine.lab.subject import Subject
 from engine.lab.training import Look, fit, looking_at
@@ -60,11 +70,16 @@ def run_data(config: Config, ctx: Context) -> float:
 
 
 def run_split(config: Config, ctx: Context) -> float:
-    """Cut the validation rows off, before any poisoning. → rows.safetensors (training, validation)"""
+    """Cut off the extractor's rows, if any, and the validation rows, before any poisoning.
+    → rows.safetensors (training, validation, perhaps pretraining)"""
     count = len(_pixels(ctx)["train_y"])
-    training, validation = validation_cut(count, config["validation"], config["seed"])
-    rows = {"training": torch.from_numpy(training), "validation": torch.from_numpy(validation)}
-    save_tensors(ctx.folder, ROWS, rows)
+    found = {}
+    left = np.arange(count)
+    if "pretraining" in config:
+        left, found["pretraining"] = pretraining_cut(count, config["pretraining"], config["seed"])
+    training, validation = validation_cut(len(left), config["validation"], config["seed"])
+    found |= {"training": left[training], "validation": left[validation]}
+    save_tensors(ctx.folder, ROWS, {name: torch.from_numpy(rows) for name, rows in found.items()})
     return 0.0
 
 
@@ -122,6 +137,8 @@ def run_train(config: Config, ctx: Context) -> float:
         save_tensors(ctx.folder, MODEL, scene.given_model(recipe).state_dict())
         return 0.0
     rows = scene.training_rows
+    if config["role"] == "extractor":
+        rows = scene.split[config["rows"]]
     if ctx.key("exclude") is not None:
         left_out = load_tensors(ctx.file("exclude", ROWS))["poisoned"].to(ctx.device)
         rows = rows[~torch.isin(rows, left_out)]
@@ -130,7 +147,8 @@ def run_train(config: Config, ctx: Context) -> float:
     else:
         model = scene.initial_model(config["seed"], config["role"])
     seed = stream(config["seed"], config["role"])
-    fit(model, scene.data, rows, recipe, seed, ctx, scene.look(config, ctx))
+    learner, data = scene.trainable(model)
+    fit(learner, data, rows, recipe, seed, ctx, scene.look(config, ctx))
     save_tensors(ctx.folder, MODEL, model.state_dict())
     return recipe.epochs * len(rows) / len(scene.training_rows)
 
@@ -142,9 +160,10 @@ def run_unlearn(config: Config, ctx: Context) -> float:
     model = scene.load_model("start")
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learner, data = scene.trainable(model)
     task = UnlearnTask(
-        model=model,
-        data=scene.data,
+        model=learner,
+        data=data,
         retain=scene.retain_rows,
         forget=scene.forget_rows,
         recipe=recipe,
@@ -153,8 +172,8 @@ def run_unlearn(config: Config, ctx: Context) -> float:
         seed=stream(config["seed"], "paired"),
         device=ctx.device,
         classes=len(scene.facts["classes"]),
-        fresh=lambda: scene.initial_model(config["seed"], "paired"),
-        validation=(scene.clean, scene.split["validation"]),
+        fresh=lambda: scene.trainable(scene.initial_model(config["seed"], "paired"))[0],
+        validation=(scene.trainable_clean, scene.split["validation"]),
     )
     method = _component("method", config["method"], Method)
     previous: Path | None = None
@@ -237,7 +256,43 @@ class Scene:
         built = model.build(
             tuple(facts["shape"]), len(facts["classes"]), facts["mean"], facts["std"]
         )
+        if (frozen := extractor_of(built)) is not None:
+            frozen.load(load_tensors(self.ctx.file("extractor", MODEL)))
         return built.to(self.ctx.device)
+
+    def trainable(self, model: nn.Module) -> tuple[nn.Module, TrainingSet]:
+        """What trains of a model, and the data as it sees them: features where the rest is frozen.
+
+        The first shares its weights with `model`.
+        """
+        if self.extractor is None:
+            return model, self.data
+        head, features = without_extractor(model), self._features(self.extractor)
+        if self.poison is None:
+            return head, FeatureSet(features, self.data.labels)
+        return head, with_poison(self.extractor, features, self.data, self.poison)
+
+    @property
+    def trainable_clean(self) -> TrainingSet:
+        """The clean data as `trainable` sees them."""
+        if self.extractor is None:
+            return self.clean
+        return FeatureSet(self._features(self.extractor), self.clean.labels)
+
+    @cached_property
+    def extractor(self) -> Frozen | None:
+        """The model's frozen layers, if it has any."""
+        return extractor_of(self.new_model()) if self.ctx.key("extractor") is not None else None
+
+    def _features(self, extractor: Frozen) -> Tensor:
+        """Of all clean rows outside the extractor's own; kept beside the pixels they come from."""
+        name = f"features {self.ctx.key('extractor')} {self.ctx.key('split')}"
+        if name not in self.pixels:
+            for old in [key for key in self.pixels if key.startswith("features ")]:
+                del self.pixels[old]
+            rows = torch.cat([self.split["training"], self.split["validation"]])
+            self.pixels[name] = clean_features(extractor, self.clean, rows)
+        return self.pixels[name]
 
     def initial_model(self, seed: int, role: str) -> nn.Module:
         """Where a training starts: freshly initialised for this seed and role."""
@@ -252,14 +307,14 @@ class Scene:
             model.load_state_dict(load_tensors(path, self.ctx.device))
         except (RuntimeError, OSError) as error:
             told = " ".join(str(error).split())[:300]
-            raise Failed(
-                f"train.from = {recipe.start_from!r} does not fit the model: {told}"
-            ) from None
+            key = "model.extractor_weights" if self.config["role"] == "extractor" else "train.from"
+            raise Failed(f"{key} = {recipe.start_from!r} does not fit the model: {told}") from None
         return model
 
     def load_model(self, role: str) -> nn.Module:
         model = self.new_model()
-        model.load_state_dict(load_tensors(self.ctx.file(role, MODEL), self.ctx.device))
+        saved = without_extractor(model) if extractor_of(model) else model
+        saved.load_state_dict(load_tensors(self.ctx.file(role, MODEL), self.ctx.device))
         return model
 
     def subject(self, model: nn.Module, seed: int) -> Subject:
@@ -286,7 +341,11 @@ class Scene:
             return None
         attack = _component("attack", config["attack"], Attack)
 
+        frozen = self.extractor
+
         def look(model: nn.Module, step: int) -> None:
+            if frozen is not None:
+                model = nn.Sequential(frozen, cast(nn.Sequential, model)[1])
             with looking_at(model):
                 for name, data in attack.glimpse(self.subject(model, seed=0)).items():
                     ctx.probe(name, step, data)

@@ -106,6 +106,20 @@ class Data(Component):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """The training that a model takes its frozen layers from.
+
+    `train` holds keys of a preset's [train]; "from" there names a file that makes it unnecessary.
+    `rows` is the share of the data set's training rows that are cut off for it alone; None: the
+    experiment's own training rows, without any poison.
+    """
+
+    model: Model
+    train: dict[str, Any]
+    rows: float | None
+
+
 class Model(Component):
     """A classifier over raw inputs; its first layer normalises.
 
@@ -117,6 +131,14 @@ class Model(Component):
 
     def check(self, data: DataInfo) -> None:
         """Raise BadInput when this model cannot take such inputs."""
+
+    def config(self) -> dict[str, Any]:
+        """What a worker builds the model from; part of content keys."""
+        return self.model_dump(mode="json")
+
+    def pretraining(self) -> Pretraining | None:
+        """The training it needs before any other, if so: its stage is an input of all others."""
+        return None
 
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]

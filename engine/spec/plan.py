@@ -8,10 +8,7 @@ method are five stops on one trajectory.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from engine.spec.component import (
@@ -24,10 +21,12 @@ from engine.spec.component import (
     poisoned_count,
 )
 from engine.spec.errors import BadInput
-from engine.spec.experiment import Experiment, Train
+from engine.spec.experiment import Experiment
 from engine.spec.keys import digest, package_version
 from engine.spec.presets import settings
+from engine.spec.pretraining import Extractor
 from engine.spec.registry import component_name
+from engine.spec.weights import weights_digest
 
 # Raise a stage's number when its code would give other bytes for the same config.
 STAGE_VERSIONS = {
@@ -179,8 +178,8 @@ class _Setting:
         self.train = experiment.train.resolved(experiment.model, planner.fast_bf16)
         self.recipe = self.train.model_dump(mode="json")
         # The weights' content decides a result, not where they lie.
-        self.recipe_identity = self.recipe | {"from": _weights_digest(self.train)}
-        self.model = experiment.model.model_dump(mode="json")
+        self.recipe_identity = self.recipe | {"from": weights_digest(self.train.start_from)}
+        self.model = experiment.model.config()
         self.threads = experiment.compute.threads
         data: Data = experiment.data
         self.data_key = planner.add(
@@ -198,8 +197,9 @@ class _Setting:
                 f"seeds = {list(experiment.seeds)}: your own model (train.from) was trained on "
                 "one seed's poison; give that seed alone."
             )
-        validation = round(experiment.validation * info.train)
-        self.rows = info.train - validation
+        self.extractor = Extractor.of(experiment, planner.fast_bf16)
+        left = info.train - (self.extractor.rows_held(info.train) if self.extractor else 0)
+        self.rows = left - round(experiment.validation * left)
         if self.rows < 1:
             raise BadInput(f"validation = {experiment.validation}: leaves no training rows.")
 
@@ -234,10 +234,14 @@ class _Setting:
         split = add(
             "split",
             f"split {suffix}",
-            {"validation": self.experiment.validation, "seed": seed},
+            {"validation": self.experiment.validation, "seed": seed}
+            | (self.extractor.split if self.extractor else {}),
             {"data": self.data_key},
         )
         base = {"data": self.data_key, "split": split}
+        frozen: dict[str, str] = {}  # what every model is built from, if anything
+        if self.extractor:
+            frozen = {"extractor": self._pretrain(self.extractor, base, seed, suffix)}
         select = add(
             "select",
             f"select rows {suffix}",
@@ -249,7 +253,7 @@ class _Setting:
             known = {"model": self.model, "train": self.recipe}
         surrogates = {
             f"surrogate-{i}": self._train(
-                f"train surrogate {i} {suffix}", base, seed, f"surrogate-{i}", {}
+                f"train surrogate {i} {suffix}", base | frozen, seed, f"surrogate-{i}", {}
             )
             for i in range(attack.surrogate_count())
         }
@@ -257,14 +261,14 @@ class _Setting:
             "craft",
             f"craft {attack_title} {suffix}",
             {"attack": attack.config(), "identity": attack.identity(), "seed": seed} | known,
-            base | {"select": select} | surrogates,
+            base | {"select": select} | surrogates | (known and frozen),
             component=attack,
             identity={"attack": attack.identity(), "seed": seed}
             | (known and known | {"train": self.recipe_identity}),
             threads=self.threads,
         )
-        poisoned = base | {"craft": craft}
-        retained = base if attack.appends else base | {"exclude": select}
+        poisoned = base | {"craft": craft} | frozen
+        retained = base | frozen if attack.appends else base | {"exclude": select} | frozen
         # For people who watch: which attack's glimpse the live view shows. Not part of any key.
         shown = {"attack": attack.config()}
 
@@ -289,6 +293,19 @@ class _Setting:
             if audit.needs <= attack.gives:
                 for subject in subjects:
                     self._audit(attack_title, audit, subject, poisoned, seed, suffix)
+
+    def _pretrain(self, extractor: Extractor, base: dict[str, str], seed: int, suffix: str) -> str:
+        config, identity = extractor.stage(seed)
+        return self.planner.add(
+            "train",
+            f"train extractor {suffix}",
+            config,
+            base,
+            component=extractor.model,
+            identity=identity,
+            tee=extractor.tee(self.info.train, self.rows),
+            threads=self.threads,
+        )
 
     def _train(
         self, title: str, inputs: dict[str, str], seed: int, role: str, shown: dict[str, Any]
@@ -392,22 +409,3 @@ class _Setting:
                 cost_keys=subject.cost_keys,
             )
         )
-
-
-def _weights_digest(train: Train) -> str | None:
-    """sha256 of the file of initial weights. Raises BadInput unless it is a safetensors file."""
-    if train.start_from is None:
-        return None
-    path = Path(train.start_from).expanduser()
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size < 1 << 26 else None
-            if not isinstance(header, dict):
-                raise ValueError
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BadInput(f"train.from = {train.start_from!r}: {error.strerror}.") from None
-    except ValueError:
-        raise BadInput(f"train.from = {train.start_from!r}: is not a safetensors file.") from None
