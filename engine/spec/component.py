@@ -204,6 +204,10 @@ class Attack(Listed):
         """The poison of the selected `rows` (int64 [P]) of a clean training set."""
         raise NotImplementedError
 
+    def baselines(self) -> list[Attack]:
+        """Attacks to show beside this one: trained and retrained in every plan, not unlearned."""
+        return []
+
     def surrogate_count(self) -> int:
         """How many clean trainings of its own the attacker looks at; cached stages like any."""
         return 0

@@ -181,6 +181,7 @@ class _Setting:
         self.recipe_identity = self.recipe | {"from": weights_digest(self.train.start_from)}
         self.model = experiment.model.config()
         self.threads = experiment.compute.threads
+        self.baselines: list[Attack] = []  # not listed, shown beside what is: see Attack.baselines
         data: Data = experiment.data
         self.data_key = planner.add(
             "data",
@@ -209,6 +210,11 @@ class _Setting:
             for attack in self.experiment.attacks
             for label, variant in attack.variants()
         ]
+        listed = [attack for _, _, attack in attacks]
+        for attack in [other for each in listed for other in each.baselines()]:
+            if attack not in listed + self.baselines:
+                self.baselines.append(attack)
+                attacks.append((component_name(type(attack)), f"share={attack.share}", attack))
         for name, label, attack in attacks:
             self._check(name, attack)
             title = f"{name}[{label}]" if label else name
@@ -277,6 +283,8 @@ class _Setting:
         for method in self.experiment.methods:
             name = component_name(type(method))
             for label, variant in method.variants():
+                if variant.role == "unlearn" and attack in self.baselines:
+                    continue
                 if variant.role == "none":
                     subjects.append(_Subject(name, label, "none", None, trained, ()))
                 elif variant.role == "unlearn":
