@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from engine.spec.component import Card, DataInfo, Model, Pretraining, strictly
 from engine.spec.errors import BadInput
@@ -24,7 +24,7 @@ class FrozenFeatures(Model):
 
     name: Literal["frozen-features"] = "frozen-features"
     extractor: dict[str, Any] = Field(
-        default={"name": "cnn-small"}, validate_default=True,
+        default={"name": "cnn-small"},
         description="The network, as a [model] table; its last linear layer is taken off.",
     )  # fmt: skip
     extractor_rows: float | None = Field(
@@ -49,11 +49,6 @@ class FrozenFeatures(Model):
         deviations="no augmentation (features are computed once); a poison that works through the "
         "extractor's training is out of reach, for its rows are clean",
     )
-
-    @field_validator("extractor")
-    @classmethod
-    def _every_default(cls, told: dict[str, Any]) -> dict[str, Any]:
-        return _network(told).config()
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
