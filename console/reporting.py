@@ -6,6 +6,7 @@ inline SVG of the same functions that draw them for paper.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -19,6 +20,7 @@ from engine.jobs import runs
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home, write_atomic
 from engine.jobs.runs import Run
+from engine.jobs.store import Damaged
 from engine.results.explain import explain
 from engine.results.figures import inline_svg
 from engine.results.tables import COLUMNS, Line, summary
@@ -77,6 +79,7 @@ def report(run: Run) -> str:
         _section("Verdicts", _verdicts(lines)),
         _tuning(run),
         *(_figures(run, *figure) for figure in FIGURES),
+        _poisons(run),
         _section("Measurements", _measurements(rows)),
         _section("What the words mean", _explanations(lines)),
         _section("Preset, every default written out", _pre(_preset(run))),
@@ -168,6 +171,30 @@ def _figures(run: Run, kind: str, title: str, note: str) -> str:
         for n in range(0, len(panels), PER_FIGURE)
     ]
     return _section(title, f'<p class="note">{_text(note)}</p>', *drawn)
+
+
+def _poisons(run: Run) -> str:
+    """What each attack says of its poison: residuals, bounds, what it would do to an exact head."""
+    told = []
+    for stage in run.plan.stages.values():
+        record = run.store.record(stage.key) if stage.kind == "craft" else None
+        if record is None or record.na is not None:
+            continue
+        try:
+            found = json.loads(run.store.open_verified(stage.key, "poison.json"))["facts"]
+        except (Damaged, KeyError, ValueError):
+            continue
+        facts = ", ".join(
+            f"{_text(name.replace('_', ' '))} {_measured(found[name])}" for name in found
+        )
+        if facts:
+            title = stage.title.removeprefix("craft ")
+            told.append([_text(title), f"{record.seconds:.1f}", f"{record.tee:.3g}", facts])
+    if not told:
+        return ""
+    headings = [("poison", False), ("seconds", True), ("TEE", True), ("facts", False)]
+    page = _table(headings, told)
+    return _section("Poison", f"<details><summary>All {len(told)}</summary>{page}</details>")
 
 
 MEASURED = ("setting", "attack", "method", "variant", "budget", "audit", "metric", "n", "mean",

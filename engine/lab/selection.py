@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def pretraining_cut(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows left, rows of the extractor's training), each sorted int64, of `count` rows."""
+    import numpy as np
+
+    order = numpy_generator(seed, "pretraining").permutation(count)
+    cut = round(share * count)
+    return np.sort(order[cut:]), np.sort(order[:cut])
+
+
 def validation_cut(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, validation rows), each sorted int64, of `count` rows."""
     import numpy as np

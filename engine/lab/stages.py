@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +16,17 @@ from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensor
 from engine.lab.context import Context, Diverged, Failed, NotApplicable
 from engine.lab.crafting import CraftTask
 from engine.lab.data._report import report, warning
-from engine.lab.meter import FORWARD
+from engine.lab.frozen import (
+    FeatureSet,
+    Frozen,
+    clean_features,
+    extractor_of,
+    with_poison,
+    without_extractor,
+)
+from engine.lab.meter import FORWARD, Meter
 from engine.lab.randomness import permutation, stream
-from engine.lab.selection import choose, proxy_cut, validation_cut
+from engine.lab.selection import choose, pretraining_cut, proxy_cut, validation_cut
 from engine.lab.shadows import decoys_of, halves, joined
 from engine.lab.state import MODEL, STATE, STATE_JSON
 from engine.lab.subject import Subject
@@ -66,11 +76,16 @@ def run_data(config: Config, ctx: Context) -> float:
 
 
 def run_split(config: Config, ctx: Context) -> float:
-    """Cut the validation rows off, before any poisoning. → rows.safetensors (training, validation)"""
+    """Cut off the extractor's rows, if any, and the validation rows, before any poisoning.
+    → rows.safetensors (training, validation, perhaps pretraining)"""
     count = len(_pixels(ctx)["train_y"])
-    training, validation = validation_cut(count, config["validation"], config["seed"])
-    rows = {"training": torch.from_numpy(training), "validation": torch.from_numpy(validation)}
-    save_tensors(ctx.folder, ROWS, rows)
+    found = {}
+    left = np.arange(count)
+    if "pretraining" in config:
+        left, found["pretraining"] = pretraining_cut(count, config["pretraining"], config["seed"])
+    training, validation = validation_cut(len(left), config["validation"], config["seed"])
+    found |= {"training": left[training], "validation": left[validation]}
+    save_tensors(ctx.folder, ROWS, {name: torch.from_numpy(rows) for name, rows in found.items()})
     return 0.0
 
 
@@ -88,11 +103,13 @@ def run_craft(config: Config, ctx: Context) -> float:
     attack = _component("attack", config["attack"], Attack)
     if digest(attack.identity()) != digest(config["identity"]):
         raise Failed("a file of the attack changed after the run was planned: start the run again")
-    poison = attack.craft_with(_craft_task(config, ctx))
+    task = _craft_task(config, ctx)
+    poison = attack.craft_with(task)
+    task.meter.settle()
     tensors = {"rows": poison.rows, "inputs": poison.inputs, "labels": poison.labels}
     save_tensors(ctx.folder, POISON, tensors | poison.extras)
     save_json(ctx.folder, "poison.json", {"movable": poison.movable, "facts": poison.facts})
-    return 0.0
+    return task.meter.tee
 
 
 def _craft_task(config: Config, ctx: Context) -> CraftTask:
@@ -117,6 +134,8 @@ def _craft_task(config: Config, ctx: Context) -> CraftTask:
         fresh_model=lambda: scene.initial_model(config["seed"], "attacker"),
         surrogates=surrogates,
         raise_if_stopped=ctx.raise_if_stopped,
+        meter=Meter(len(scene.split["training"])),
+        progress=ctx.progress,
     )
 
 
@@ -137,6 +156,8 @@ def run_train(config: Config, ctx: Context) -> float:
         save_tensors(ctx.folder, MODEL, scene.given_model(recipe).state_dict())
         return 0.0
     rows = scene.training_rows
+    if config["role"] == "extractor":
+        rows = scene.split[config["rows"]]
     if ctx.key("exclude") is not None:
         left_out = load_tensors(ctx.file("exclude", ROWS))["poisoned"].to(ctx.device)
         rows = rows[~torch.isin(rows, left_out)]
@@ -147,7 +168,8 @@ def run_train(config: Config, ctx: Context) -> float:
     else:
         model = scene.initial_model(config["seed"], config["role"])
     seed = stream(config["seed"], config["role"])
-    fit(model, scene.data, rows, recipe, seed, ctx, scene.look(config, ctx))
+    learner, data = scene.trainable(model)
+    fit(learner, data, rows, recipe, seed, ctx, scene.look(config, ctx))
     save_tensors(ctx.folder, MODEL, model.state_dict())
     return recipe.epochs * len(rows) / len(scene.all_rows)
 
@@ -320,7 +342,43 @@ class Scene:
         built = model.build(
             tuple(facts["shape"]), len(facts["classes"]), facts["mean"], facts["std"]
         )
+        if (frozen := extractor_of(built)) is not None:
+            frozen.load(load_tensors(self.ctx.file("extractor", MODEL)))
         return built.to(self.ctx.device)
+
+    def trainable(self, model: nn.Module) -> tuple[nn.Module, TrainingSet]:
+        """What trains of a model, and the data as it sees them: features where the rest is frozen.
+
+        The first shares its weights with `model`.
+        """
+        if self.extractor is None:
+            return model, self.data
+        head, features = without_extractor(model), self._features(self.extractor)
+        if self.poison is None:
+            return head, FeatureSet(features, self.data.labels)
+        return head, with_poison(self.extractor, features, self.data, self.poison)
+
+    @property
+    def trainable_clean(self) -> TrainingSet:
+        """The clean data as `trainable` sees them."""
+        if self.extractor is None:
+            return self.clean
+        return FeatureSet(self._features(self.extractor), self.clean.labels)
+
+    @cached_property
+    def extractor(self) -> Frozen | None:
+        """The model's frozen layers, if it has any."""
+        return extractor_of(self.new_model()) if self.ctx.key("extractor") is not None else None
+
+    def _features(self, extractor: Frozen) -> Tensor:
+        """Of all clean rows outside the extractor's own; kept beside the pixels they come from."""
+        name = f"features {self.ctx.key('extractor')} {self.ctx.key('split')}"
+        if name not in self.pixels:
+            for old in [key for key in self.pixels if key.startswith("features ")]:
+                del self.pixels[old]
+            rows = torch.cat([self.split["training"], self.split["validation"]])
+            self.pixels[name] = clean_features(extractor, self.clean, rows)
+        return self.pixels[name]
 
     def initial_model(self, seed: int, role: str) -> nn.Module:
         """Where a training starts: freshly initialised for this seed and role."""
@@ -335,14 +393,14 @@ class Scene:
             model.load_state_dict(load_tensors(path, self.ctx.device))
         except (RuntimeError, OSError) as error:
             told = " ".join(str(error).split())[:300]
-            raise Failed(
-                f"train.from = {recipe.start_from!r} does not fit the model: {told}"
-            ) from None
+            key = "model.extractor_weights" if self.config["role"] == "extractor" else "train.from"
+            raise Failed(f"{key} = {recipe.start_from!r} does not fit the model: {told}") from None
         return model
 
     def load_model(self, role: str) -> nn.Module:
         model = self.new_model()
-        model.load_state_dict(load_tensors(self.ctx.file(role, MODEL), self.ctx.device))
+        saved = without_extractor(model) if extractor_of(model) else model
+        saved.load_state_dict(load_tensors(self.ctx.file(role, MODEL), self.ctx.device))
         if self.config.get("channels_last"):
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
@@ -366,9 +424,10 @@ class Scene:
         model = self.load_model("start")
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learner, data = self.trainable(model)
         return UnlearnTask(
-            model=model,
-            data=self.data,
+            model=learner,
+            data=data,
             retain=retain,
             forget=forget,
             recipe=recipe,
@@ -377,8 +436,8 @@ class Scene:
             seed=stream(seed, role),
             device=self.ctx.device,
             classes=len(self.facts["classes"]),
-            fresh=lambda: self.initial_model(seed, role),
-            validation=(self.clean, self.validation_rows),
+            fresh=lambda: self.trainable(self.initial_model(seed, role))[0],
+            validation=(self.trainable_clean, self.validation_rows),
         )
 
     def subject(self, model: nn.Module, seed: int) -> Subject:
@@ -407,7 +466,11 @@ class Scene:
             return None
         attack = _component("attack", config["attack"], Attack)
 
+        frozen = self.extractor
+
         def look(model: nn.Module, step: int) -> None:
+            if frozen is not None:
+                model = nn.Sequential(frozen, cast(nn.Sequential, model)[1])
             with looking_at(model):
                 for name, data in attack.glimpse(self.subject(model, seed=0)).items():
                     ctx.probe(name, step, data)

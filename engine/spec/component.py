@@ -113,6 +113,20 @@ class Data(Component):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """The training that a model takes its frozen layers from.
+
+    `train` holds keys of a preset's [train]; "from" there names a file that makes it unnecessary.
+    `rows` is the share of the data set's training rows that are cut off for it alone; None: the
+    experiment's own training rows, without any poison.
+    """
+
+    model: Model
+    train: dict[str, Any]
+    rows: float | None
+
+
 class Model(Component):
     """A classifier over raw inputs; its first layer normalises.
 
@@ -125,6 +139,14 @@ class Model(Component):
 
     def check(self, data: DataInfo) -> None:
         """Raise BadInput when this model cannot take such inputs."""
+
+    def config(self) -> dict[str, Any]:
+        """What a worker builds the model from; part of content keys."""
+        return self.model_dump(mode="json")
+
+    def pretraining(self) -> Pretraining | None:
+        """The training it needs before any other, if so: its stage is an input of all others."""
+        return None
 
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
@@ -198,6 +220,10 @@ class Attack(Listed):
     def craft(self, data: TrainingSet, rows: torch.Tensor, seed: int) -> Poison:
         """The poison of the selected `rows` (int64 [P]) of a clean training set."""
         raise NotImplementedError
+
+    def baselines(self) -> list[Attack]:
+        """Attacks to show beside this one: trained and retrained in every plan, not unlearned."""
+        return []
 
     def surrogate_count(self) -> int:
         """How many clean trainings of its own the attacker looks at; cached stages like any."""

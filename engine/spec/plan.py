@@ -27,6 +27,7 @@ from engine.spec.keys import digest, package_version
 from engine.spec.plan_readings import Readings
 from engine.spec.planned import Cell, Plan, Search, Stage
 from engine.spec.presets import settings
+from engine.spec.pretraining import Extractor
 from engine.spec.registry import component_name
 from engine.spec.searching import plan_search
 from engine.spec.weights import weights_digest
@@ -121,16 +122,16 @@ class _Subject:
 class _Ground:
     """What all methods of one attack and seed share: inputs by role, and the poisoned model.
 
-    `found` names the stage that says which poison is known; empty where all of it is.
+    `base` is data and split; `frozen` the extractor, where the model has one; `found` the stage
+    that says which poison is known, empty where all of it is.
     """
 
     suffix: str  # of titles
     base: dict[str, str]
+    frozen: dict[str, str]
     poisoned: dict[str, str]
     retained: dict[str, str]
     trained: str
-    select: str
-    craft: str
     found: dict[str, str]
 
 
@@ -147,10 +148,11 @@ class _Setting:
         self.train = experiment.train.resolved(experiment.model, planner.fast_bf16)
         self.recipe = self.train.model_dump(mode="json")
         # The weights' content decides a result, not where they lie.
-        self.recipe_identity = self.recipe | {"from": weights_digest(self.train)}
-        self.model = experiment.model.model_dump(mode="json")
+        self.recipe_identity = self.recipe | {"from": weights_digest(self.train.start_from)}
+        self.model = experiment.model.config()
         self.threads = experiment.compute.threads
         self.searches: dict[tuple[str, str, str], Search | None] = {}
+        self.baselines: list[Attack] = []  # not listed, shown beside what is: see Attack.baselines
         data: Data = experiment.data
         self.data_key = planner.add(
             "data",
@@ -173,8 +175,10 @@ class _Setting:
                 f"seeds = {list(experiment.seeds)}: your own model (train.from) was trained on "
                 "one seed's poison; give that seed alone."
             )
-        self.validation = round(experiment.validation * info.train)
-        self.rows = info.train - self.validation
+        self.extractor = Extractor.of(experiment, planner.fast_bf16)
+        left = info.train - (self.extractor.rows_held(info.train) if self.extractor else 0)
+        self.validation = round(experiment.validation * left)
+        self.rows = left - self.validation
         if self.rows < 1:
             raise BadInput(f"validation = {experiment.validation}: leaves no training rows.")
 
@@ -192,6 +196,11 @@ class _Setting:
             for attack in self.experiment.attacks
             for label, variant in attack.variants()
         ]
+        listed = [attack for _, _, attack in attacks]
+        for attack in [other for each in listed for other in each.baselines()]:
+            if attack not in listed + self.baselines:
+                self.baselines.append(attack)
+                attacks.append((component_name(type(attack)), f"share={attack.share}", attack))
         for name, label, attack in attacks:
             self._check(name, attack)
             title = f"{name}[{label}]" if label else name
@@ -219,10 +228,14 @@ class _Setting:
         split = add(
             "split",
             f"split {suffix}",
-            {"validation": self.experiment.validation, "seed": seed},
+            {"validation": self.experiment.validation, "seed": seed}
+            | (self.extractor.split if self.extractor else {}),
             {"data": self.data_key},
         )
         base = {"data": self.data_key, "split": split}
+        frozen: dict[str, str] = {}  # what every model is built from, if anything
+        if self.extractor:
+            frozen = {"extractor": self._pretrain(self.extractor, base, seed, suffix)}
         select = add(
             "select",
             f"select rows {suffix}",
@@ -234,7 +247,7 @@ class _Setting:
             known = {"model": self.model, "train": self.recipe}
         surrogates = {
             f"surrogate-{i}": self._train(
-                f"train surrogate {i} {suffix}", base, seed, f"surrogate-{i}", {}
+                f"train surrogate {i} {suffix}", base | frozen, seed, f"surrogate-{i}", {}
             )
             for i in range(attack.surrogate_count())
         }
@@ -242,18 +255,18 @@ class _Setting:
             "craft",
             f"craft {attack_title} {suffix}",
             {"attack": attack.config(), "identity": attack.identity(), "seed": seed} | known,
-            base | {"select": select} | surrogates,
+            base | {"select": select} | surrogates | (known and frozen),
             component=attack,
             identity={"attack": attack.identity(), "seed": seed}
             | (known and known | {"train": self.recipe_identity}),
             threads=self.threads,
         )
-        poisoned = base | {"craft": craft}
-        retained = base if attack.appends else base | {"exclude": select}
+        poisoned = base | {"craft": craft} | frozen
+        retained = base | frozen if attack.appends else base | {"exclude": select} | frozen
         shown = {"attack": attack.config()}
         trained = self._train(f"train {attack_title} {suffix}", poisoned, seed, "paired", shown)
         found = self._discover(attack_title, attack, craft, seed, suffix)
-        return _Ground(suffix, base, poisoned, retained, trained, select, craft, found)
+        return _Ground(suffix, base, frozen, poisoned, retained, trained, found)
 
     def retrain(self, ground: _Ground, seed: int, name: str = "retrain") -> str:
         """Add a training without the poison: the reference, one from a fresh seed, or one without
@@ -274,6 +287,8 @@ class _Setting:
         for method in self.experiment.methods:
             name = component_name(type(method))
             for label, variant in method.variants():
+                if variant.role == "unlearn" and attack in self.baselines:
+                    continue
                 if variant.role == "none":
                     subjects.append(_Subject(name, label, "none", None, trained, ()))
                 elif variant.role == "unlearn":
@@ -326,6 +341,19 @@ class _Setting:
             self.searches[told] = found
             self.planner.searches += [found] if found is not None else []
         return self.searches[told]
+
+    def _pretrain(self, extractor: Extractor, base: dict[str, str], seed: int, suffix: str) -> str:
+        config, identity = extractor.stage(seed)
+        return self.planner.add(
+            "train",
+            f"train extractor {suffix}",
+            config,
+            base,
+            component=extractor.model,
+            identity=identity,
+            tee=extractor.tee(self.info.train, self.rows),
+            threads=self.threads,
+        )
 
     def _train(
         self, title: str, inputs: dict[str, str], seed: int, role: str, shown: dict[str, Any]

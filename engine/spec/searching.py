@@ -126,7 +126,7 @@ class _Lines:
         identity: dict[str, Any] = config | {"train": setting.recipe_identity}
         if self.audit is None:
             looked_at = self.count
-            inputs = ground.base | {"proxy": self._proxy(seed, ground)}
+            inputs = ground.base | ground.frozen | {"proxy": self._proxy(seed, ground)}
         else:
             looked_at = 0
             inputs = dict(ground.poisoned)

@@ -6,12 +6,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from staged import Staged, staged
 
 from console.comparing import rows_of
-from console.reporting import report, write_report
+from console.reporting import _poisons, report, write_report
 from engine.jobs import runs
 from engine.jobs.home import Home
 from engine.results.tables import summary
@@ -138,3 +140,29 @@ def test_it_is_written_once(
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be written"):
         write_report("staged", there.home.root, tmp_path / "file")
+
+
+class OnlyPoison:
+    """A store that holds one craft stage."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def record(self, key: str) -> SimpleNamespace:
+        return SimpleNamespace(na=None, seconds=41.0, tee=1.5)
+
+    def open_verified(self, key: str, name: str) -> bytes:
+        return self.content
+
+
+def poisons(content: bytes) -> str:
+    stage = SimpleNamespace(kind="craft", key="k", title="craft gradient-canceling s1")
+    run = SimpleNamespace(plan=SimpleNamespace(stages={"k": stage}), store=OnlyPoison(content))
+    return _poisons(cast(runs.Run, run))
+
+
+def test_what_an_attack_says_of_its_poison_is_on_the_page() -> None:
+    told = poisons(b'{"facts": {"residual": 0.0192, "exact_flipped_accuracy": 0.661, "<b>": 1}}')
+    assert "gradient-canceling s1" in told and "residual 0.0192" in told
+    assert "exact flipped accuracy 0.661" in told and "41.0" in told and "<b>" not in told
+    assert poisons(b'{"facts": {}}') == poisons(b"{") == ""
