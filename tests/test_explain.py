@@ -29,7 +29,9 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize("name", [*METRICS, *{metric.partition(".")[2] for metric in METRICS}])
+@pytest.mark.parametrize(
+    "name", [*METRICS, *sorted({metric.partition(".")[2] for metric in METRICS})]
+)
 def test_every_metric_has_a_page(name: str) -> None:
     page = explain(name, AUDITS)
     assert "Null: " in page
