@@ -38,7 +38,7 @@ def test_every_metric_has_a_page(name: str) -> None:
     assert "Cannot see: " in page
 
 
-@pytest.mark.parametrize("name", [*AUDITS, *get_args(Word), *SHOWN])
+@pytest.mark.parametrize("name", [*AUDITS, *get_args(Word), *sorted(SHOWN)])
 def test_every_word_and_heading_has_a_page(name: str) -> None:
     if name != "verdict":  # the console's `explain verdict` prints the page of every verdict
         assert len(explain(name, AUDITS)) > 80
