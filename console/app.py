@@ -109,7 +109,7 @@ class ConsoleApp(SpanApp[None]):
             self._save()
         if now >= self._next_watch:
             self._next_watch = now + WATCH_EVERY
-            if not self.is_headless and not sys.__stdin__.isatty():  # type: ignore[union-attr]
+            if not (self.is_headless or self.is_web or sys.__stdin__.isatty()):  # type: ignore[union-attr]
                 self.exit()  # the terminal is gone, and nobody sent a SIGHUP
             if not self.read_only:
                 self.reader.do(partial(control.sweep_trash, self.home))

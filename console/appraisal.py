@@ -18,11 +18,11 @@ from console.planning import Planned, expand
 from engine.jobs.home import Home
 from engine.jobs.runs import survey
 from engine.jobs.store import DONE, Store
-from engine.spec.plan import Stage
+from engine.spec.planned import Stage
 from engine.spec.presets import validate
 
 MOST = 4000  # records read for the times; a store may hold many more
-METERED = ("train", "unlearn")
+METERED = ("train", "unlearn", "trial")
 
 
 @dataclass(slots=True)

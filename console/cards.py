@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from console.output import console, say, say_json
-from engine.spec.component import Audit, Component
+from engine.spec.component import Audit, Component, Method
 from engine.spec.registry import find, registered
 
-VERDICTS = ("residue", "removed", "inconclusive", "wrecked", "n/a", "reference")
+VERDICTS = ("residue", "removed", "inconclusive", "wrecked", "n/a", "reference", "oracle")
 
 
 def list_cards(kind: str, as_json: bool) -> None:
@@ -47,16 +47,24 @@ def show_card(kind: str, name: str, as_json: bool) -> None:
         if field.default_factory is not None:
             default = "optional"
         say(f"  {key:16} {default}" + (f"; {field.description}" if field.description else ""))
+    if issubclass(cls, Method) and cls.search:
+        say("\ndocumented grid, searched by [tune]:")
+        for key, values in cls.search.items():
+            say(f"  {key:16} {', '.join(map(str, values))}")
     if issubclass(cls, Audit):
         say("\nmetrics:")
         for metric, told in cls.metrics.items():
             star = "*" if metric == cls.primary else " "
             say(f" {star}{metric:26} {told.summary}")
-        say(" * the primary metric, which the verdict is about")
+        if cls.primary:
+            say(" * the primary metric, which the verdict is about")
+        else:
+            say(" no primary metric: it describes and gives no verdict")
 
 
 def _told(name: str, cls: type[Component]) -> dict[str, Any]:
-    return {"name": name, "card": asdict(cls.card), "schema": cls.model_json_schema()}
+    told = {"name": name, "card": asdict(cls.card), "schema": cls.model_json_schema()}
+    return told | {"search": cls.search} if issubclass(cls, Method) else told
 
 
 def explain_metric(metric: str) -> None:

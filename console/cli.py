@@ -82,10 +82,11 @@ def console(
             with bad_input_ends():  # they would be ignored in silence
                 raise BadInput(f"put the options after `{context.invoked_subcommand}`.")
         return
-    if not sys.stdout.isatty():
+    from console.opening import in_browser, open_console
+
+    if not (sys.stdout.isatty() or in_browser()):
         typer.echo(context.get_help())
         raise SystemExit(2)
-    from console.opening import open_console
 
     with bad_input_ends():
         raise SystemExit(open_console(home, None, read_only, ascii, theme, bell))
@@ -105,6 +106,28 @@ def attach(
 
     with bad_input_ends():
         raise SystemExit(open_console(home, run_id, read_only, ascii, theme, bell))
+
+
+@app.command()
+def serve(
+    home: HomeOption = None,
+    host: Annotated[str, typer.Option("--host", help="Where it listens.")] = "localhost",
+    port: Annotated[int, typer.Option("--port")] = 8000,
+    public_url: Annotated[
+        str | None, typer.Option("--public-url", help="How browsers elsewhere get here.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Whoever opens the page may start and stop runs.")
+    ] = False,
+    ascii: AsciiOption = False,
+    theme: ThemeOption = None,
+) -> None:
+    """Serve the console to a browser, to watch only (needs chelate[web])."""
+    from console.serving import serve as serve_console
+
+    options = (("--ascii",) if ascii else ()) + (("--theme", theme) if theme else ())
+    with bad_input_ends():
+        serve_console(home, host, port, public_url, write, options)
 
 
 @app.command()

@@ -17,15 +17,16 @@ from engine.results.tables import Line, number, summary
 
 Cell = tuple[str, str]
 SIGNS = {"residue": "✗", "removed": "✓", "inconclusive": "?", "wrecked": "✖", "reference": "=",
-         "n/a": "-"}  # fmt: skip
+         "n/a": "-", "oracle": "^"}  # fmt: skip
 ASCII_SIGNS = SIGNS | {"residue": "x", "removed": "o", "wrecked": "#"}
 STYLES = {"residue": "bad", "removed": "good", "inconclusive": "warn", "wrecked": "accent",
-          "reference": "muted", "n/a": "muted"}  # fmt: skip
-RANK = ("residue", "inconclusive", "removed", "wrecked", "reference", "n/a", "")
+          "reference": "muted", "n/a": "muted", "oracle": "muted"}  # fmt: skip
+RANK = ("residue", "inconclusive", "removed", "wrecked", "reference", "oracle", "n/a", "")
 GROUPS = ("attack", "method", "verdict", "none")
 SORTS = ("given", "verdict", "z", "gap", "accuracy", "cost")
-BAR, WIDE_BAR = 15, 31  # columns of the gap's interval; odd, so that zero has a column of its own
-NORMAL_FLOOR = 0.05  # the axis of the gap bars reaches at least this far
+BAR, WIDE_BAR = 15, 31  # columns of the gap's interval
+NORMAL_FLOOR = 0.05  # the axis of the gap bars reaches at least this far to both sides
+Reach = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +132,11 @@ class Comparison:
         self.signs = ASCII_SIGNS if ascii_only else SIGNS
         self.ascii = ascii_only
         self.bar = BAR
-        self.reach: dict[str, float] = {}  # metric -> how far the axis of its gap bars reaches
+        self.reach: dict[str, Reach] = {}  # metric -> the ends of the axis of its gap bars
         for line in self.lines:
-            ends = [abs(end) for end in (line.gap, line.gap_lo, line.gap_hi) if end is not None]
-            self.reach[line.metric] = max([NORMAL_FLOOR, self.reach.get(line.metric, 0.0), *ends])
+            ends = [end for end in (line.gap, line.gap_lo, line.gap_hi) if end is not None]
+            low, high = self.reach.get(line.metric, (-NORMAL_FLOOR, NORMAL_FLOOR))
+            self.reach[line.metric] = min([low, *ends]), max([high, *ends])
 
     def headings(self, view: View) -> list[Heading]:
         """The columns that are wanted and tell anything here."""
@@ -207,13 +209,12 @@ class Comparison:
             "budget": (number(line.budget, "g"), ""),
             "verdict": (self.verdict(line), style),
             "value": (value_of(line), ""),
-            "gap": (number(line.gap, "+.3f"), ""),
-            "bar": (self._bar(line),
-                    style),
+            "gap": (number(line.gap, "+z.3f"), ""),
+            "bar": (self._bar(line), style),
             "accuracy": (number(line.accuracy, ".3f"), ""),
-            "tee": (number(line.tee, ".3g"), ""),
+            "tee": (number(line.tee, ".2f"), ""),
             "seconds": (number(line.seconds, ".1f"), ""),
-            "recovery": (number(line.recovery, ".2f"), ""),
+            "recovery": (number(line.recovery, "z.2f"), ""),
             "n": (str(line.n), "" if line.n >= 3 else "warn"),
             "audit": (line.audit, ""),
             "metric": (line.metric, ""),
@@ -306,24 +307,26 @@ def interval_bar(
     mean: float | None,
     lo: float | None,
     hi: float | None,
-    reach: float,
+    reach: Reach,
     width: int,
     ascii_only: bool = False,
 ) -> str:
-    """A mean and its interval on an axis from -reach to reach, zero in the middle; what lies
-    beyond ends in an arrow. Empty where there is no mean.
+    """A mean and its interval on an axis from reach[0] < 0 to reach[1] > 0 with a line at zero;
+    what lies beyond ends in an arrow. Without a mean, the line alone.
 
     ├─●─┤ crossing the line of zero means: no gap was shown.
     """
-    if mean is None or not math.isfinite(mean) or width < 3 or reach <= 0:
+    if width < 3 or not reach[0] < 0 < reach[1]:
         return ""
     dash, left, right, dot, zero, back, on = "-[]o|<>" if ascii_only else "─├┤●┊◂▸"
     cells = [" "] * width
-    cells[width // 2] = zero
 
     def column(value: float) -> int:
-        return round((value / reach + 1) / 2 * (width - 1))
+        return round((value - reach[0]) / (reach[1] - reach[0]) * (width - 1))
 
+    cells[column(0.0)] = zero
+    if mean is None or not math.isfinite(mean):
+        return "".join(cells)
     low, middle, high = (column(v) for v in (mean if lo is None else lo, mean,
                                              mean if hi is None else hi))  # fmt: skip
     last = width - 1

@@ -14,6 +14,8 @@ from engine.jobs.store import Damaged
 from engine.results.compare import Row, compare
 from engine.results.tables import COLUMNS, HEADINGS, Line, summary
 from engine.results.tidy import registered_audits, tidy
+from engine.results.tuning import ORACLE, note, trials_of
+from engine.results.tuning import to_markdown as tuning_markdown
 from engine.spec.errors import BadInput
 
 STYLES = {
@@ -23,6 +25,7 @@ STYLES = {
     "wrecked": "magenta",
     "reference": "dim",
     "n/a": "dim",
+    "oracle": "dim",
 }
 
 
@@ -31,8 +34,13 @@ def rows_of(found: Sequence[Run]) -> list[Row]:
     audits = registered_audits()
     measurements = []
     for run in found:
-        measurements += tidy(run.id, run.plan.cells, RunReader(run), audits)
+        measurements += tidy(run.id, run.plan.cells, RunReader(run), audits, run.plan.searches)
     return compare(measurements, audits)
+
+
+def tuning_of(found: Sequence[Run]) -> list[Row]:
+    """All trials behind the tuned rows of some runs."""
+    return [row for run in found for row in trials_of(run.id, run.plan.searches, RunReader(run))]
 
 
 def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> None:
@@ -47,13 +55,15 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         return
     rows = rows_of(found)
     if forms == ["json"]:
-        told: dict[str, Any] = {"home": str(place.root), "rows": rows}
+        told: dict[str, Any] = {"home": str(place.root), "rows": rows, "tuning": tuning_of(found)}
         one = len(found) == 1
         told["run"] = found[0].id if one else [run.id for run in found]
         told["status"] = found[0].state() if one else [run.state() for run in found]
         say_json(told)
     else:
         text = {"csv": to_csv, "md": to_markdown, "latex": to_latex}[forms[0]](rows)
+        if forms == ["md"]:
+            text += tuning_markdown(tuning_of(found))
         say(text.rstrip("\n"))
 
 
@@ -78,6 +88,10 @@ def print_comparison(found: Sequence[Run]) -> None:
     for line in lines:
         if line.verdict in ("n/a", "inconclusive") or "failed" in line.reason:
             target.print(Text(f"  {_name(line)}: {line.verdict}: {line.reason}"), style="dim")
+    if tried := tuning_of(found):
+        say(f"  {note(tried)} `compare --md` and `report` list them.")
+        if any(row["objective"] == "oracle" for row in tried):
+            say(f"  {ORACLE}.")
     for text in _histograms(found, target.width):
         say(text)
 
@@ -98,7 +112,16 @@ def _name(line: Line) -> str:
 
 
 # What a narrow screen does without, first to go first.
-DISPENSABLE = ("seconds", "TEE", "recovery", "value", "gap to retrain", "test acc", "budget")
+DISPENSABLE = (
+    "seconds",
+    "search TEE",
+    "TEE",
+    "recovery",
+    "value",
+    "gap to retrain",
+    "test acc",
+    "budget",
+)
 
 
 def _hidden_columns(lines: Sequence[Line], width: int) -> set[int]:

@@ -20,12 +20,12 @@ from console.saving import preset_text, raw_of
 from engine.jobs.home import Home
 from engine.spec.component import Listed
 from engine.spec.errors import BadInput
-from engine.spec.experiment import COMPONENT_FIELDS, Compute, Experiment, Train
+from engine.spec.experiment import COMPONENT_FIELDS, Compute, Experiment, Train, Tune
 from engine.spec.presets import validate
 from engine.spec.registry import registered
 
 HERE = "preset"  # where the messages say an error is; cut off again for the screen
-TABLES: dict[str, type[BaseModel]] = {"train": Train, "compute": Compute}
+TABLES: dict[str, type[BaseModel]] = {"train": Train, "compute": Compute, "tune": Tune}
 OWN = ("title", "description", "seeds", "budgets", "validation", "grid")  # keys of no table
 UNDO = 200  # steps
 PLACE = re.compile(r"([a-z_]+)(?:\[(\d+)\])?(?:\.(?:grid\.)?([\w-]+))?")
@@ -103,7 +103,8 @@ class Draft:
                 found.append(Section(key, number if many else None, name, many))
             if key == "model":
                 found.append(Section("train"))
-        return [*found, Section("compute")]
+        # Without its table nothing is tuned: there are no defaults to show.
+        return [*found, *([Section("tune")] if "tune" in self.raw else []), Section("compute")]
 
     def table(self, section: Section) -> dict[str, Any]:
         """The section's own data; {} where the preset says nothing of it."""
@@ -170,7 +171,7 @@ class Draft:
             table.pop(one.key, None)
         else:
             table[one.key] = value
-        if section.field in TABLES and not table:
+        if section.field in TABLES and not table and section.field != "tune":
             del self.raw[section.field]
 
     def _own_table(self, section: Section) -> dict[str, Any]:

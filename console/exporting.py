@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from console.comparing import tuning_of
 from console.plotting import figure_of, panels_of
 from engine.jobs.runs import Run
 from engine.results.compare import Row
 from engine.results.figures import write
 from engine.results.tables import to_csv, to_latex, to_markdown
+from engine.results.tuning import to_markdown as tuning_markdown
 from engine.spec.errors import BadInput
 
 FORMS = {
@@ -47,8 +49,11 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
         write(figure, path if path.suffix else path.with_suffix(f".{ending}"))
         return
     if form == "json":
-        text = json.dumps({"runs": [run.id for run in found], "rows": list(rows)}, indent=1) + "\n"
+        told = {"runs": [run.id for run in found], "rows": list(rows), "tuning": tuning_of(found)}
+        text = json.dumps(told, indent=1) + "\n"
     else:
         text = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](rows)
+        if form == "md":
+            text += tuning_markdown(tuning_of(found))
     with path.open("x", encoding="utf-8") as file:
         file.write(text)

@@ -13,6 +13,11 @@ PLAIN = ("linux", "vt100", "vt220", "dumb")  # terminals without braille
 SWITCH = 0.001  # seconds until the reader lets the painting have its turn
 
 
+def in_browser() -> bool:
+    """Whether this process paints for a page of textual-serve, not for a terminal."""
+    return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")
+
+
 def open_console(
     home: Path | None,
     run_id: str | None = None,
@@ -22,7 +27,8 @@ def open_console(
     bell: bool | None = None,
 ) -> int:
     """Opens the console; returns the exit code. Raises BadInput."""
-    if not (sys.stdin.isatty() and sys.__stderr__ is not None and sys.__stderr__.isatty()):
+    terminal = sys.stdin.isatty() and sys.__stderr__ is not None and sys.__stderr__.isatty()
+    if not (terminal or in_browser()):
         raise BadInput(
             "the console needs a terminal for its input and its standard error. Without one: "
             "`chelate runs list`, `chelate watch RUN --plain`, `chelate compare RUN`."

@@ -13,8 +13,10 @@ from engine.jobs.runs import survey
 from engine.jobs.store import Store
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
-from engine.spec.plan import Plan, make_plan
+from engine.spec.plan import make_plan
+from engine.spec.planned import Plan
 from engine.spec.presets import load, locate
+from engine.spec.registry import component_name
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ def show_plan(
         told = plan.to_json()
         for stage in told["stages"]:
             stage["cached"] = stage["key"] in found.ok
-        say_json(told | {"preset": str(planned.origin), "tee": plan.tee, "tee_todo": todo})
+        told |= {"preset": str(planned.origin), "tee": plan.tee, "tee_todo": todo}
+        told["search_tee"] = search_tee(plan)
+        told["starts_anew"] = starting_anew(planned.experiment)
+        say_json(told)
         return
     table = Table(title=f"{planned.name}: {planned.experiment.title}", title_justify="left")
     for heading in ("stage", "all", "in store", "to do", "TEE to do"):
@@ -98,8 +103,37 @@ def show_plan(
         f"{len(planned.places)} × {planned.places[0].device}. "
         "1 TEE = one epoch of the training, forward and backward."
     )
+    if plan.searches:
+        trials = sum(len(search.trials) for search in plan.searches)
+        say(
+            f"Tuning: {len(plan.searches)} searches, {trials} settings, {search_tee(plan):.4g} TEE of "
+            "these."
+        )
+    anew = starting_anew(planned.experiment)
+    if anew:
+        say(
+            f"Every budget starts anew for {', '.join(anew)}: what they do depends on the budget's "
+            "end. The others continue one trajectory."
+        )
     if not any(method.role == "retrain" for method in planned.experiment.methods):
         say("There is no `retrain` among the methods: gaps and recoveries will be undefined.")
+
+
+def search_tee(plan: Plan) -> float:
+    """What choosing hyper-parameters costs, of the plan's TEE."""
+    return sum(stage.tee for stage in plan.stages.values() if stage.kind == "trial")
+
+
+def starting_anew(experiment: Experiment) -> list[str]:
+    """Methods whose budgets are no stops on one trajectory; [] with a single budget."""
+    if len(experiment.budgets) < 2:
+        return []
+    names = [
+        component_name(type(method))
+        for method in experiment.methods
+        if method.role == "unlearn" and not method.continues
+    ]
+    return list(dict.fromkeys(names))
 
 
 def validate_preset(preset: str, overrides: list[str] | None) -> None:

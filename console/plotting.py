@@ -21,7 +21,7 @@ from console.output import say
 from engine.jobs import runs
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home, resolve_home
-from engine.jobs.runs import Run
+from engine.jobs.runs import Run, RunReader
 from engine.results.curves import (
     BudgetPanel,
     LossPanel,
@@ -35,9 +35,9 @@ from engine.results.curves import (
     role_of,
 )
 from engine.results.histogram import text_histogram
-from engine.results.tidy import registered_audits
+from engine.results.tidy import registered_audits, shown_variants
 from engine.spec.errors import BadInput
-from engine.spec.plan import Cell
+from engine.spec.planned import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,20 +103,24 @@ def score_panels(found: Sequence[Run]) -> list[ScorePanel]:
     normal = {
         name
         for name, audit in registered_audits().items()
-        if audit.metrics[audit.primary].null == "standard-normal"
+        if audit.primary and audit.metrics[audit.primary].null == "standard-normal"
     }
-    groups: dict[tuple[str, ...], dict[float | None, list[float]]] = defaultdict(dict)
+    groups: dict[tuple[str, ...], dict[float | None, list[tuple[float, ...]]]] = defaultdict(dict)
     seen: set[str] = set()  # two runs may share a measurement
     for run in found:
+        variants = shown_variants(run.plan.searches, RunReader(run))
         for cell in run.plan.cells:
             if cell.audit in normal and cell.key not in seen:
                 seen.add(cell.key)
-                place = (cell.setting, cell.attack, cell.audit, cell.method, cell.variant)
-                scores = groups[place].setdefault(cell.budget, [])
-                scores += read_scores(run, cell.key)
+                row = (cell.setting, cell.attack, cell.method, cell.variant)
+                variant = variants.get(row, cell.variant)
+                place = (cell.setting, cell.attack, cell.audit, cell.method, variant)
+                seeds = groups[place].setdefault(cell.budget, [])
+                if scores := read_scores(run, cell.key):
+                    seeds.append(tuple(scores))
     panels = []
     for (setting, attack, _, method, variant), budgets in groups.items():
-        measured = [budget for budget, scores in budgets.items() if scores]
+        measured = [budget for budget, seeds in budgets.items() if seeds]
         if not measured:
             continue
         last = max(measured, key=lambda budget: budget or 0.0)

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from console.comparing import rows_of
+from console.comparing import rows_of, tuning_of
 from console.output import say
 from console.plotting import Panel, figure_of, panels_of
 from engine.jobs import runs
@@ -25,6 +25,7 @@ from engine.results.explain import explain
 from engine.results.figures import inline_svg
 from engine.results.tables import COLUMNS, Line, summary
 from engine.results.tidy import registered_audits
+from engine.results.tuning import ORACLE, note, table_of
 from engine.spec.errors import BadInput
 from engine.spec.presets import HEADER, to_toml
 
@@ -76,6 +77,7 @@ def report(run: Run) -> str:
         f"<h1>{_text(title)}</h1>",
         f'<p class="note">{_text(_subtitle(run))}</p>',
         _section("Verdicts", _verdicts(lines)),
+        _tuning(run),
         *(_figures(run, *figure) for figure in FIGURES),
         _poisons(run),
         _section("Measurements", _measurements(rows)),
@@ -144,6 +146,20 @@ def _verdicts(lines: Sequence[Line]) -> str:
     return _table([*headings, ("why", False)], rows).replace(
         '<td><span class="note">', '<td class="reason"><span class="note">'
     )
+
+
+def _tuning(run: Run) -> str:
+    """Every trial behind the tuned rows; empty where nothing was tuned."""
+    tried = tuning_of([run])
+    if not tried:
+        return ""
+    headings, lines = table_of(tried)
+    text = note(tried)
+    if any(row["objective"] == "oracle" for row in tried):
+        text += f" {ORACLE}."
+    table = _table(headings, ([_text(cell) for cell in line] for line in lines))
+    listed = f"<details open><summary>All {len(tried)} trials</summary>{table}</details>"
+    return _section("Choice of hyper-parameters", f'<p class="note">{_text(text)}</p>', listed)
 
 
 def _figures(run: Run, kind: str, title: str, note: str) -> str:

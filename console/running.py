@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from console.comparing import print_comparison, rows_of
+from console.comparing import print_comparison, rows_of, tuning_of
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
 from console.planning import prepare
 from engine.jobs import runs, supervisor
@@ -53,7 +53,8 @@ def run_preset(
         interrupted = view(run, Progress.of(run, found.ok), follower, process)
     state = "done" if found.complete else _outcome(run)
     if as_json:
-        say_json({"run": run.id, "status": state, "home": str(place.root), "rows": rows_of([run])})
+        told = {"run": run.id, "status": state, "home": str(place.root), "rows": rows_of([run])}
+        say_json(told | {"tuning": tuning_of([run])})
     elif not interrupted:
         print_comparison([run])
         _say_where(run, state, cached=found.complete)

@@ -10,7 +10,8 @@ from typing import Any
 
 from engine.lab.context import NotApplicable, Stopped
 from engine.spec.experiment import Experiment
-from engine.spec.plan import Cell, Plan, Stage, make_plan
+from engine.spec.plan import make_plan
+from engine.spec.planned import Cell, Plan, Stage
 from engine.spec.presets import validate
 
 

@@ -22,7 +22,8 @@ from engine.spec.errors import BadInput
 KEYS = [
     *("setting", "attack", "method", "variant", "budget", "audit", "metric", "primary", "n"),
     *("seeds", "values", "mean", "lo", "hi", "retrain_mean", "gap", "gap_lo", "gap_hi"),
-    *("recovery", "verdict", "reason", "tee", "seconds"),
+    *("recovery", "recovery_lo", "recovery_hi", "rate_lo", "rate_hi"),
+    *("verdict", "reason", "tee", "seconds", "search_tee", "search_seconds"),
 ]
 
 
@@ -103,6 +104,59 @@ def test_recovery_is_zero_without_and_one_with_retraining() -> None:
     assert pick(rows, "retrain")["recovery"] == 1.0
     assert pick(rows, "ga")["recovery"] == pytest.approx(0.5)
     assert pick(rows, "ga", "test_accuracy")["recovery"] is None
+
+
+def test_recovery_has_fiellers_interval() -> None:
+    from engine.results.statistics import t_test
+
+    row = pick(compare(USUAL, AUDITS), "ga")
+    assert row["recovery_lo"] < row["recovery"] < row["recovery_hi"]
+    none, retrain, ga = ([0.9, 0.94, 0.92], [0.1, 0.12, 0.14], [0.5, 0.55, 0.51])
+    for ratio in (row["recovery_lo"], row["recovery_hi"]):
+        left = [a - b - ratio * (a - c) for a, b, c in zip(none, ga, retrain, strict=True)]
+        assert t_test(left) == pytest.approx(0.05)
+    for method, ratio in (("none", 0.0), ("retrain", 1.0)):
+        row = pick(compare(USUAL, AUDITS), method)
+        assert (row["recovery_lo"], row["recovery_hi"]) == pytest.approx((ratio, ratio), abs=1e-12)
+    blank = pick(compare(study(none=[0.9], retrain=[0.1], ga=[0.5]), AUDITS), "ga")
+    assert (blank["recovery_lo"], blank["recovery_hi"]) == (None, None)
+
+
+def test_rates_of_counted_rows_have_an_interval_of_their_own() -> None:
+    from scipy.stats import binomtest
+
+    counted = [
+        measure("ga", seed, value, metric=metric)
+        for seed, rate in enumerate((0.5, 0.55))
+        for metric, value in (("asr", rate), ("count", 20.0), ("tpr_at_1pct_fpr", 0.05))
+    ]
+    rows = compare(counted, AUDITS)
+    wilson = binomtest(21, 40).proportion_ci(0.95, "wilson")
+    exact = binomtest(2, 40).proportion_ci(0.95, "exact")
+    for metric, told in (("asr", wilson), ("tpr_at_1pct_fpr", exact)):
+        row = pick(rows, "ga", metric)
+        assert (row["rate_lo"], row["rate_hi"]) == pytest.approx((told.low, told.high))
+    assert pick(rows, "ga", "count")["rate_lo"] is None
+    odd = [*counted, measure("ga", 2, 0.51, metric="asr"), measure("ga", 2, 20.0, metric="count")]
+    assert pick(compare(odd, AUDITS), "ga")["rate_lo"] is None  # 10.2 of 20 rows is no count
+    assert pick(compare(USUAL, AUDITS), "ga")["rate_lo"] is None  # nothing was counted
+
+
+def test_a_method_that_failed_on_a_seed_is_never_removed() -> None:
+    clean = study(none=[0.9] * 3, retrain=[0.1, 0.11, 0.12], ga=[0.1, 0.11, 0.12])
+    clean += [
+        measure(method, seed, 900.0, metric="count")
+        for method in ("retrain", "ga")
+        for seed in range(3)
+    ]
+    assert pick(compare(clean, AUDITS), "ga")["verdict"] == "removed"
+    for status, word in (("failed", "inconclusive"), ("missing", "removed")):
+        lost = measure("ga", 3, None, status=status, reason="diverged")
+        row = pick(compare([*clean, lost], AUDITS), "ga")
+        assert row["verdict"] == word
+        assert "1 of 4 seeds" in row["reason"]
+    blank = [*clean, measure("ga", 3, None), measure("ga", 3, 0.0, metric="count")]
+    assert pick(compare(blank, AUDITS), "ga")["verdict"] == "inconclusive"
 
 
 def test_gap_is_paired_and_undefined_for_the_reference() -> None:
@@ -233,6 +287,19 @@ class Reader:
 
     def cost(self, keys: tuple[str, ...]) -> tuple[float, float]:
         return float(len(keys)), 0.5
+
+    def told(self, key: str, name: str) -> dict[str, Any] | None:
+        return None
+
+
+def test_a_method_that_diverged_at_one_seed_is_not_removed() -> None:
+    values = {"none": [0.9] * 3, "retrain": [0.0, 0.001, 0.002], "ga": [0.0, 0.002, 0.001]}
+    whole = compare(study(**values), AUDITS)
+    assert pick(whole, "ga")["verdict"] == "removed"
+    lost = measure("ga", 3, None, status="failed", reason="diverged at step 9: the loss is nan")
+    row = pick(compare([*study(**values), lost], AUDITS), "ga")
+    assert row["verdict"] == "inconclusive"
+    assert "1 of 4 seeds gave no value" in row["reason"] and "diverged at step 9" in row["reason"]
 
 
 def test_tidy_gives_a_line_for_every_number_and_every_blank() -> None:

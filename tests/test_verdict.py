@@ -34,10 +34,16 @@ def scored(scores: np.ndarray, role: str = "unlearn") -> Candidate:
     )
 
 
-def rated(values: list[float], role: str = "unlearn", accuracy: float | None = 0.9) -> Candidate:
+def rated(
+    values: list[float],
+    role: str = "unlearn",
+    accuracy: float | None = 0.9,
+    count: float | None = 1000.0,
+) -> Candidate:
     seeds = range(len(values))
     utility = {} if accuracy is None else dict.fromkeys(seeds, accuracy)
-    return Candidate(role, dict(zip(seeds, values, strict=True)), utility=utility)
+    companions = {} if count is None else {"count": dict.fromkeys(seeds, count)}
+    return Candidate(role, dict(zip(seeds, values, strict=True)), companions, utility)
 
 
 def words(verdicts: Iterable[Verdict]) -> list[str]:
@@ -108,11 +114,69 @@ def test_seeds_that_cancel_block_removed() -> None:
     assert "seeds disagree" in verdict.reason
 
 
-def test_one_seed_is_enough_for_an_exact_null() -> None:
-    rng = np.random.default_rng(5)
-    scores = rng.normal(size=(1, 2000))
-    assert judge([scored(scores - scores.mean())], GAUSSIAN)[0].word == "removed"
+def test_one_seed_can_show_residue_but_never_removal() -> None:
+    scores = np.random.default_rng(5).normal(size=(1, 2000))
+    clean = judge([scored(scores - scores.mean())], GAUSSIAN)[0]
+    assert clean.word == "inconclusive"
+    assert clean.equivalence_p is not None
+    assert clean.equivalence_p < 0.05
+    assert "one seed speaks of one model" in clean.reason
     assert judge([scored(scores - scores.mean() + 0.3)], GAUSSIAN)[0].word == "residue"
+
+
+def exact(means: list[float]) -> Candidate:
+    """Scores with these means and a standard deviation of exactly 1 about them."""
+    scores = np.random.default_rng(12).normal(size=(len(means), P))
+    scores -= scores.mean(axis=1, keepdims=True)
+    scores /= scores.std(axis=1, ddof=1, keepdims=True)
+    return scored(scores + np.array(means)[:, None])
+
+
+def test_equivalence_lets_seeds_differ() -> None:
+    """The larger of the pooled p and Student's over the seeds' means, whatever their order."""
+    from scipy.stats import norm, ttest_1samp
+
+    for means in ([0.02, -0.03, 0.05], [0.001, -0.001, 0.002], [0.09, 0.14, 0.01]):
+        pooled = norm.cdf((abs(np.mean(means)) - 0.15) * math.sqrt(3 * P))
+        side = -1 if np.mean(means) > 0 else 1
+        seeds = ttest_1samp(means, -side * 0.15, alternative="less" if side < 0 else "greater")
+        found = judge([exact(means)], GAUSSIAN)[0].equivalence_p
+        assert found == pytest.approx(max(pooled, seeds.pvalue))
+
+
+def test_a_shift_on_the_margin_on_average_is_seldom_removed() -> None:
+    """Seeds that differ by more than the null's own spread used to pass two to three times as
+    often as allowed: the variance is known under the null only."""
+    rng = np.random.default_rng(13)
+    for seeds in (2, 5):
+        shifts = rng.normal(0.15, 1.5 / math.sqrt(P), size=(400, seeds, 1))
+        rows = [scored(x) for x in shifts + rng.normal(size=(400, seeds, P))]
+        found = [judge([row], GAUSSIAN)[0].word == "removed" for row in rows]
+        assert np.mean(found) <= 0.05 + slack(0.05)
+
+
+def test_rows_without_a_gradient_are_told_and_a_majority_blocks_removed() -> None:
+    row = exact([0.0] * SEEDS)
+    some, most = (
+        replace(
+            row, companions={**row.companions, "zero_gradients": dict.fromkeys(range(SEEDS), n)}
+        )
+        for n in (4.0, P + 1.0)
+    )
+    verdicts = judge([some, most], GAUSSIAN)
+    assert words(verdicts) == ["removed", "inconclusive"]
+    assert "20 rows had no gradient" in verdicts[0].reason
+    assert "most rows had no gradient" in verdicts[1].reason
+
+
+def test_seeds_to_settle_are_more_than_there_are() -> None:
+    rng = np.random.default_rng(14)
+    for _ in range(60):
+        values = rng.normal(0.02, 0.05, size=int(rng.integers(2, 9))).tolist()
+        verdict = judge([rated([0.0] * len(values), "retrain"), rated(values)], RATE)[1]
+        if verdict.seeds_to_settle is not None:
+            assert verdict.word == "inconclusive"
+            assert verdict.seeds_to_settle > len(values)
 
 
 def test_companions_are_required() -> None:
@@ -169,6 +233,47 @@ def test_equal_differences() -> None:
     assert words(judge(family, RATE)) == ["reference", "removed", "residue"]
 
 
+def test_counting_too_few_rows_shows_nothing() -> None:
+    """0 of 1 in five seeds is no proof of a rate of 0, nor 1 of 1 in two seeds of residue."""
+    none, all_ = [0.0] * 5, [1.0] * 2
+    for count, word in ((1.0, "inconclusive"), (10.0, "inconclusive"), (900.0, "removed")):
+        family = [rated(none, "retrain", count=count), rated(none, count=count)]
+        assert judge(family, RATE)[1].word == word
+    family = [rated(none[:2], "retrain", count=1.0), rated(all_, count=1.0)]
+    assert judge(family, RATE)[1].word == "inconclusive"
+
+
+def test_resolution_is_read_off_the_values_where_nothing_was_counted() -> None:
+    coarse = [rated([0.1, 0.2], "retrain", count=None), rated([0.1, 0.2], count=None)]
+    assert judge(coarse, RATE)[1].word == "inconclusive"
+    fine = [rated([0.1, 0.101], "retrain", count=None), rated([0.1, 0.101], count=None)]
+    assert judge(fine, RATE)[1].word == "removed"
+    flat = [rated([0.1] * 9, "retrain", count=None), rated([0.1] * 9, count=None)]
+    assert "never vary" in judge(flat, RATE)[1].reason
+
+
+@pytest.mark.parametrize(("seeds", "count"), [(2, 20), (3, 5), (5, 10), (5, 100)])
+def test_rates_of_few_rows_hold_their_level(seeds: int, count: int) -> None:
+    rng = np.random.default_rng(15)
+
+    def binomial(share: float) -> list[float]:
+        return (rng.binomial(count, share, seeds) / count).tolist()
+
+    def rate_of(word: str, share: float, gap: float) -> float:
+        families = [
+            [
+                rated(binomial(share), "retrain", count=count),
+                rated(binomial(share + gap), count=count),
+            ]
+            for _ in range(600)
+        ]
+        return float(np.mean([judge(family, RATE)[1].word == word for family in families]))
+
+    for share in (0.0, 0.1, 0.5):
+        assert rate_of("residue", share, 0.0) <= 0.05 + slack(0.05, 600)
+        assert rate_of("removed", share, 0.05) <= 0.05 + slack(0.05, 600) + 0.01  # skewed near 0
+
+
 def test_one_seed_or_no_shared_seed_is_inconclusive() -> None:
     reference = rated([0.1], "retrain")
     verdicts = judge([reference, rated([0.1]), rated([0.9])], RATE)
@@ -207,10 +312,51 @@ def test_wrecked_claims_nothing_else() -> None:
     assert "2.1 points" in verdicts[2].reason
 
 
+def test_loss_of_utility_comes_with_its_interval() -> None:
+    retrain = rated([0.1] * 3, "retrain")
+    noisy = replace(rated([0.1] * 3), utility={0: 0.90, 1: 0.86, 2: 0.87})
+    verdict = judge([retrain, noisy], RATE)[1]
+    assert verdict.word == "wrecked"
+    assert "2.3 points below retraining (95 % -2.8 to 7.5, so perhaps not)" in verdict.reason
+    doubtful = replace(noisy, utility={0: 0.90, 1: 0.87, 2: 0.88})
+    verdict = judge([retrain, doubtful], RATE)[1]
+    assert verdict.word == "removed"
+    assert "test accuracy may be 5.5 points lower" in verdict.reason
+    partly = replace(noisy, utility={1: 0.9})
+    assert "utility measured in 1 of 3 seeds" in judge([retrain, partly], RATE)[1].reason
+
+
 def test_unmeasured_utility_is_admitted() -> None:
     verdict = judge([rated([0.1] * 3, "retrain"), rated([0.1] * 3, accuracy=None)], RATE)[1]
     assert verdict.word == "removed"
     assert "utility not measured" in verdict.reason
+
+
+def test_an_oracle_is_shown_and_never_judged() -> None:
+    """Nor does it take part in the others' correction."""
+    rng = np.random.default_rng(3)
+    clean, method = (
+        scored(rng.normal(size=(SEEDS, P)), "retrain"),
+        scored(rng.normal(size=(SEEDS, P))),
+    )
+    alone = judge([clean, method], GAUSSIAN)
+    for shift in (0.0, 2.0):
+        oracle = scored(rng.normal(shift, 1, size=(SEEDS, P)), "oracle")
+        found = judge([clean, method, oracle], GAUSSIAN)
+        assert found[:2] == alone
+        assert found[2].word == "oracle" and "not judged" in found[2].reason
+        assert found[2].p is None
+    wrecked = rated([0.0] * 3, "oracle", accuracy=0.1)
+    assert words(judge([rated([0.0] * 3, "retrain"), wrecked], RATE)) == ["reference", "oracle"]
+
+
+def test_seeds_without_a_value_forbid_removed_only() -> None:
+    family = [rated([0.1] * 3, "retrain"), rated([0.1] * 3), rated([0.9] * 3)]
+    lost = [family[0], *(replace(row, lost="1 of 4 seeds gave no value") for row in family[1:])]
+    assert words(judge(family, RATE)) == ["reference", "removed", "residue"]
+    verdicts = judge(lost, RATE)
+    assert words(verdicts) == ["reference", "inconclusive", "residue"]
+    assert "but 1 of 4 seeds gave no value" in verdicts[1].reason
 
 
 def test_absent_rows_are_not_tested() -> None:

@@ -11,6 +11,7 @@ from textual.widgets import Static
 from console.actions import bindings, find
 from console.viewmodel import Snapshot
 from console.widgets.bars import KeyBar, TitleBar
+from console.widgets.words import in_ascii
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp
@@ -66,6 +67,7 @@ class ConsoleScreen(Screen[None]):
 
     def say(self, text: str, level: str = "information") -> None:
         """A passing message. Markup in it is shown as it is."""
+        text = in_ascii(text) if self.chelate.ascii else text
         self.app.notify(text, severity=level, markup=False)  # type: ignore[arg-type]
 
     def on_resize(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.spec.component import Attack, Audit
+from engine.spec.component import Attack, Audit, Method
 from engine.spec.registry import registered
 
 
@@ -22,6 +22,9 @@ def card_page(kind: str, name: str, short: bool = False) -> str:
             parts.append(f"\n{heading}: {text}")
     if issubclass(cls, Attack) and cls.gives:
         parts.append(f"\ngives audits: {', '.join(sorted(cls.gives))}")
-    if issubclass(cls, Audit):
+    if issubclass(cls, Method) and cls.search:
+        grid = "; ".join(f"{key} {', '.join(map(str, v))}" for key, v in cls.search.items())
+        parts.append(f"\ndocumented grid, searched by [tune]: {grid}")
+    if issubclass(cls, Audit) and cls.primary:
         parts.append(f"\nprimary metric: {cls.primary}. {cls.metrics[cls.primary].summary}")
     return "\n".join(parts)

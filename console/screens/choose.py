@@ -13,21 +13,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
 
 from console.widgets import Cell, Column, Row
+from console.widgets.lists import Choices, TextLine
 from console.widgets.table import Table
+from console.widgets.words import Words
 
 CLOSE: list[BindingType] = [Binding("escape", "cancel", "Close", show=False)]
-
-
-class Choices(Table):
-    """A table that j and k move in, too."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("k", "move(-1)", show=False),
-        Binding("j", "move(1)", show=False),
-    ]
 
 
 class Offered(Choices):
@@ -82,13 +74,13 @@ class Choose(ModalScreen[list[str] | None]):
         if any(option.note for option in self.options.values()):
             columns.append(Column("note", "", 10, 4, priority=0))
         with Vertical(classes="dialog -wide" if self._paged else "dialog"):
-            yield Static(self.heading, classes="dialog-title", markup=False)
+            yield Words(self.heading, classes="dialog-title")
             with Horizontal():
                 yield Offered(columns, empty=self.empty, marks=self.many, id="choices")
                 if self._paged:
                     with VerticalScroll(id="page", can_focus=False):
-                        yield Static("", id="page-text", markup=False)
-            yield Static(self._keys, classes="dialog-keys", markup=False)
+                        yield Words(id="page-text")
+            yield Words(self._keys, classes="dialog-keys")
 
     @property
     def _paged(self) -> bool:
@@ -123,7 +115,7 @@ class Choose(ModalScreen[list[str] | None]):
         if self._paged and event.key in self.options:
             option = self.options[event.key]
             reason = f"✗ {option.reason}\n\n" if option.reason else ""
-            self.query_one("#page-text", Static).update(reason + option.page)
+            self.query_one("#page-text", Words).update(reason + option.page)
             self.query_one("#page", VerticalScroll).scroll_home(animate=False)
 
     def on_table_row_selected(self, event: Table.RowSelected) -> None:
@@ -134,7 +126,7 @@ class Choose(ModalScreen[list[str] | None]):
             return
         reason = self.options[event.key].reason
         if reason:
-            self.app.notify(f"{event.key}: {reason}", severity="warning", markup=False)
+            self.app.notify(f"{event.key}: {reason}", severity="warning")
         else:
             self.dismiss([event.key])
 
@@ -162,19 +154,18 @@ class Ask(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self.heading, classes="dialog-title", markup=False)
-            yield Input(self.text, id="answer", select_on_focus=False)
-            yield Static("", id="answer-problem", markup=False)
-            yield Static("enter accept  esc leave", classes="dialog-keys", markup=False)
+            yield Words(self.heading, classes="dialog-title")
+            yield TextLine(self.text, id="answer")
+            yield Words(id="answer-problem")
+            yield Words("enter accept  esc leave", classes="dialog-keys")
 
     def on_mount(self) -> None:
-        self.query_one(Input).cursor_blink = False
-        self.query_one(Input).focus()
+        self.query_one(TextLine).focus()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self.query_one("#answer-problem", Static).update(self.check(event.value))
+    def on_input_changed(self, event: TextLine.Changed) -> None:
+        self.query_one("#answer-problem", Words).update(self.check(event.value))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
+    def on_input_submitted(self, event: TextLine.Submitted) -> None:
         if not self.check(event.value):
             self.dismiss(event.value)
 
@@ -203,10 +194,10 @@ class Page(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         keys = f"enter {self.question}  esc leave" if self.question else "↑↓ scroll  esc leave"
         with Vertical(classes="dialog -wide"):
-            yield Static(self.heading, classes="dialog-title", markup=False)
+            yield Words(self.heading, classes="dialog-title")
             with VerticalScroll(id="page", can_focus=False):
-                yield Static(self.text, id="page-text", markup=False)
-            yield Static(keys, classes="dialog-keys", markup=False)
+                yield Words(self.text, id="page-text")
+            yield Words(keys, classes="dialog-keys")
 
     def action_scroll(self, lines: int) -> None:
         self.query_one("#page", VerticalScroll).scroll_relative(y=lines, animate=False)

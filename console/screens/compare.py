@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import ContentSwitcher, Static
+from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
 
 from console.cards import VERDICTS
@@ -29,11 +29,13 @@ from console.comparing import rows_of
 from console.exporting import FORMS, export, free_path
 from console.plotting import elided
 from console.screens.base import ConsoleScreen
-from console.screens.choose import Ask, Choices, Choose, Option, Page
+from console.screens.choose import Ask, Choose, Option, Page
 from console.screens.details import Details
 from console.viewmodel import Snapshot
 from console.widgets import Cell, Column, Row
+from console.widgets.lists import Choices
 from console.widgets.table import Table
+from console.widgets.words import Words
 from engine.jobs import runs
 from engine.jobs.home import Home
 from engine.jobs.runs import Run
@@ -73,9 +75,9 @@ class CompareScreen(ConsoleScreen):
     def body(self) -> ComposeResult:
         with ContentSwitcher(initial="compare-list", id="compare-switch"):
             with Vertical(id="compare-list"):
-                yield Static("", id="compare-head", markup=False)
+                yield Words(id="compare-head")
                 yield Choices([], id="compare-table", empty="reading results …")
-                yield Static("", id="compare-reason", markup=False)
+                yield Words(id="compare-reason")
             yield Details(id="compare-details")
 
     @property
@@ -91,7 +93,6 @@ class CompareScreen(ConsoleScreen):
         return Home(self._snapshot.home)
 
     def on_mount(self) -> None:
-        self.table.ascii = self.chelate.ascii
         self.table.restore(self._table_told)
         self.table.focus()
 
@@ -211,7 +212,7 @@ class CompareScreen(ConsoleScreen):
             for word in VERDICTS
             if (count := sum(line.verdict == word for line in self.comparison.lines))
         ]
-        self.query_one("#compare-head", Static).update(f"{names}   {'  '.join(counts)}   {how}")
+        self.query_one("#compare-head", Words).update(f"{names}   {'  '.join(counts)}   {how}")
 
     def _reason(self) -> None:
         line = self._line()
@@ -221,7 +222,7 @@ class CompareScreen(ConsoleScreen):
             text = f"{who(line)}{budget}: {line.verdict}: {line.reason}"
         elif self._shown:
             text = "enter opens a line; x explains its verdict; s sorts; g groups; p pins a line"
-        self.query_one("#compare-reason", Static).update(text)
+        self.query_one("#compare-reason", Words).update(text)
 
     def _line(self) -> Any:
         shown = self._shown.get(self.table.cursor_key or "")

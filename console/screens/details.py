@@ -10,21 +10,22 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
-from textual.widgets import ContentSwitcher, Static
+from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
 
 from console.charts import Options, bins, gaussian_histogram
 from console.compare_model import Comparison, key_of, seed_table, who
 from console.comparing import read_scores
 from console.plotting import budget_series
-from console.screens.choose import Choices
 from console.widgets import Column, Row
 from console.widgets.chart import Chart
-from engine.jobs.runs import Run
+from console.widgets.lists import Choices
+from console.widgets.words import Words
+from engine.jobs.runs import Run, RunReader
 from engine.results.curves import budget_panels
 from engine.results.explain import explain
 from engine.results.tables import Line
-from engine.results.tidy import registered_audits
+from engine.results.tidy import registered_audits, shown_variants
 from engine.results.verdict import UTILITY_AUDIT
 from engine.spec.errors import BadInput
 
@@ -53,8 +54,8 @@ class Details(Vertical):
         self.key = ""
 
     def compose(self) -> ComposeResult:
-        yield Static("", id="details-head", markup=False)
-        yield Static("", id="details-tabs", markup=False)
+        yield Words(id="details-head")
+        yield Words(id="details-tabs")
         with ContentSwitcher(initial="details-seeds", id="details-switch"):
             yield Choices([], id="details-seeds")
             with Container(id="details-scores"):
@@ -68,13 +69,12 @@ class Details(Vertical):
                 yield Chart(id="budget-audit", notice="no budgets here")
                 yield Chart(id="budget-utility", notice="accuracy was not measured")
             with VerticalScroll(id="details-explain"):
-                yield Static("", id="details-page", markup=False)
+                yield Words(id="details-page")
 
     def on_mount(self) -> None:
         ascii_only = bool(getattr(self.app, "ascii", False))
         for chart in self.query(Chart):
             chart.options = replace(chart.options, ascii=ascii_only)
-        self.query_one("#details-seeds", Choices).ascii = ascii_only
 
     @property
     def switch(self) -> ContentSwitcher:
@@ -101,7 +101,7 @@ class Details(Vertical):
         now = names[(names.index(str(self.switch.current)) + by) % len(names)]
         self.switch.current = now
         told = (f"[{v}]" if name == now else f" {v} " for name, v in VIEWS.items())
-        self.query_one("#details-tabs", Static).update(" ".join(told) + "   tab next  esc back")
+        self.query_one("#details-tabs", Words).update(" ".join(told) + "   tab next  esc back")
         inside = [w for w in self.query_one(f"#{now}").query("Chart") if w.can_focus]
         (inside[0] if inside else self.query_one(f"#{now}")).focus()
 
@@ -115,7 +115,7 @@ class Details(Vertical):
         if line is None:
             return
         budget = "" if line.budget is None else f" at budget {line.budget:g}"
-        self.query_one("#details-head", Static).update(
+        self.query_one("#details-head", Words).update(
             f"{line.attack}: {who(line)}{budget}  {self.comparison.verdict(line)}\n{line.reason}"
         )
         self._fill_seeds(line)
@@ -159,7 +159,7 @@ class Details(Vertical):
                 pages.append(explain(word, registered_audits()))
             except BadInput:  # of an audit that is no longer installed
                 continue
-        self.query_one("#details-page", Static).update("\n".join(pages))
+        self.query_one("#details-page", Words).update("\n".join(pages))
 
     @work(thread=True, exclusive=True, group="scores", exit_on_error=False)
     def _read_scores(self, line: Line) -> None:
@@ -183,7 +183,9 @@ class Details(Vertical):
                 chart.show([], who(other) if other else role)
                 continue
             mean = sum(scores) / len(scores)
-            half = 1.96 / len(scores) ** 0.5
+            half = 1.96 / len(scores) ** 0.5  # of one seed; of several, as the table has it
+            if other is not None and other.mean is not None and other.hi is not None:
+                half = other.hi - other.mean
             series = gaussian_histogram(*bins(scores, reach), mean, (mean - half, mean + half), "")
             name = who(other) if other else ""
             chart.show(series, f"{name}: {mean:+.2f} ± {half:.2f}")
@@ -195,8 +197,10 @@ def scores_behind(found: list[Run], line: Line) -> list[float]:
     seen: set[str] = set()
     scores: list[float] = []
     for run in found:
+        variants = shown_variants(run.plan.searches, RunReader(run))
         for cell in run.plan.cells:
-            place = (cell.setting, cell.attack, cell.method, cell.variant, cell.budget, cell.audit)
+            row = (cell.setting, cell.attack, cell.method, cell.variant)
+            place = (*row[:3], variants.get(row, cell.variant), cell.budget, cell.audit)
             if place == wanted and cell.key not in seen:
                 seen.add(cell.key)
                 scores += read_scores(run, cell.key)

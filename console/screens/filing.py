@@ -11,7 +11,7 @@ from textual import work
 from console.appraisal import Appraisal, told
 from console.compose import HERE, Draft, Problem
 from console.launching import launch
-from console.saving import write_preset
+from console.saving import command_word, write_preset
 from console.screens.choose import Ask, Choose, Option, Page
 from engine.jobs.home import Home
 from engine.spec.errors import BadInput
@@ -90,7 +90,9 @@ class Filing(Base):
             return
         self.draft.name = path.stem
         self._show_state()
-        self.say(f"Saved. `chelate run {os.path.relpath(path)}` runs it.")
+        near = os.path.relpath(path)
+        named = path if near.startswith("..") else Path(near)
+        self.say(f"Saved. `chelate run {command_word(named)}` runs it.")
 
     def action_launch(self) -> None:
         if self.problems or self.appraisal is None:

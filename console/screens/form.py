@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
-from textual.widgets import Input, Static
 
 from console.compose import Entry
-from console.screens.choose import Choices
 from console.widgets import Cell, Column, Row
+from console.widgets.lists import Choices, TextLine
 from console.widgets.table import Table
+from console.widgets.words import Words
 
 COLUMNS = (
     Column("key", "key", 16, 10, priority=9),
@@ -38,20 +38,20 @@ class Form(Vertical):
         super().__init__(id=id)
         self.entries: dict[str, Entry] = {}
         self.editing: Entry | None = None
-        self.card = ""
+        self.part = self.card = ""
 
     def compose(self) -> ComposeResult:
         yield Choices(COLUMNS, id="new-keys", empty="nothing to set here")
-        yield Static("", id="new-about", markup=False)
-        yield Input(id="new-input", select_on_focus=False)
+        yield Words(id="new-about")
+        yield TextLine(id="new-input")
 
     @property
     def keys(self) -> Choices:
         return self.query_one("#new-keys", Choices)
 
     @property
-    def box(self) -> Input:
-        return self.query_one("#new-input", Input)
+    def box(self) -> TextLine:
+        return self.query_one("#new-input", TextLine)
 
     @property
     def entry(self) -> Entry | None:
@@ -60,10 +60,13 @@ class Form(Vertical):
 
     def on_mount(self) -> None:
         self.box.display = False
-        self.box.cursor_blink = False
 
-    def show(self, entries: Sequence[Entry], card: str) -> None:
-        """`card` is told while the cursor is elsewhere."""
+    def show(self, part: str, entries: Sequence[Entry], card: str) -> None:
+        """The keys of a part; those of another one from the top. `card` is told while the cursor
+        is elsewhere."""
+        if part != self.part:
+            self.part = part
+            self.keys.move_to(0)
         self.entries = {entry.field.key: entry for entry in entries}
         self.card = card
         self.keys.update(_row(entry) for entry in entries)
@@ -80,7 +83,7 @@ class Form(Vertical):
             text = f"{one.key}: {'; '.join(filter(None, facts))}. {one.description}"
             if entry.problem:
                 text = f"✗ {entry.problem}\n{text}"
-        self.query_one("#new-about", Static).update(text)
+        self.query_one("#new-about", Words).update(text)
 
     def on_descendant_focus(self) -> None:
         self.tell()
@@ -102,20 +105,20 @@ class Form(Vertical):
             self.box.display = True
             self.box.value = entry.text or entry.field.default
             self.box.cursor_position = len(self.box.value)
-            self.box.focus()
+            self.screen.set_focus(self.box)
 
     def leave(self) -> None:
         """Back to the list; what was typed is not taken."""
         self.editing = None
         self.box.display = False
-        self.keys.focus()
+        self.screen.set_focus(self.keys)
 
-    def on_input_changed(self, event: Input.Changed) -> None:
+    def on_input_changed(self, event: TextLine.Changed) -> None:
         event.stop()
         if self.editing is not None:
             self.post_message(self.Typed(self.editing, event.value))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
+    def on_input_submitted(self, event: TextLine.Submitted) -> None:
         event.stop()
         entry = self.editing
         if entry is None:

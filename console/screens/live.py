@@ -213,7 +213,7 @@ class LiveScreen(LiveActions):
     def _go_to(self, name: str) -> None:
         self._pane = name if name != "tracks" or self._full else self._pane
         self._arrange()
-        self.query_one(f"#{name}").focus()
+        self.set_focus(self.query_one(f"#{name}"))
         self._again()
 
     def _again(self) -> None:

@@ -18,12 +18,13 @@ from console.widgets import Cell, Column, Row
 COLUMNS = (
     Column("track", "model", 22, 10, priority=9, grow=1),
     Column("seed", "s", 2, 2, "right", priority=8),
-    Column("share", "", 5, 5, priority=4),
+    Column("share", "", 4, 4, priority=4),
     Column("budget", "at", 5, 4, "right", priority=3),
     Column("value", "loss", 8, 8, "right", priority=7),
     Column("z", "z", 5, 5, "right", priority=6),
 )
 NULL_WIDTH = 1.96  # standard errors either side: 95 % of N(0, 1)
+UNMOVING = ("waiting", "done", "stored", "n/a")  # a bar says nothing of these
 INKS = 7  # pinned curves beside the one of the cursor
 
 
@@ -39,7 +40,7 @@ def track_row(track: Track, metric: str, ascii_: bool, pinned: bool) -> Row:
             "track": Cell(f"{sign(track.state, ascii_)}{mark}{name}", tone),
             "seed": Cell(str(track.seed) if track.seed >= 0 else "", "muted"),
             "share": Cell(
-                "" if track.state == "waiting" else progress_bar(track.share, 5, ascii_),
+                "" if track.state in UNMOVING else progress_bar(track.share, 4, ascii_),
                 "" if track.state == "running" else "muted",
             ),
             "budget": Cell("" if budget is None else f"{budget:g}", "muted"),
@@ -100,7 +101,7 @@ def reference(told: OpenRun, chosen: Track, curve: Curve | None, metric: str) ->
         last = np.array([c.y[-1] for c in curves])
         lo, hi = _spread(last[:, None])
         ends = [float(curve.x[0]), float(curve.x[-1])]
-        return [Series(f"{name}, at its end", ends, ink=NEUTRAL, kind="band",
+        return [Series(f"{name}, its end", ends, ink=NEUTRAL, kind="band",
                        lo=np.repeat(lo, 2), hi=np.repeat(hi, 2))]  # fmt: skip
     x = np.unique(np.concatenate([c.x for c in curves]))
     if len(x) > 400:

@@ -125,7 +125,7 @@ class LogsScreen(ConsoleScreen):
             self._choose(self._snapshot.open)
 
     def on_table_row_selected(self, event: Table.RowSelected) -> None:
-        self.text.focus()
+        self.set_focus(self.text)
 
     def on_screen_suspend(self) -> None:
         self._path = None
@@ -134,7 +134,7 @@ class LogsScreen(ConsoleScreen):
     # --- doing -----------------------------------------------------------------------------------
 
     def action_next_pane(self) -> None:
-        (self.text if self.table.has_focus else self.table).focus()
+        self.set_focus(self.text if self.table.has_focus else self.table)
 
     def action_source(self) -> None:
         self._source = (self._source + 1) % len(SOURCES)

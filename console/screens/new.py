@@ -10,7 +10,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.timer import Timer
-from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from console.appraisal import Appraisal, Rates, appraise, told
@@ -18,12 +17,14 @@ from console.choosing import choices
 from console.compose import HERE, Draft, Problem, Section, problems_of
 from console.screens.base import ConsoleScreen
 from console.screens.cards import card_page
-from console.screens.choose import Choices, Choose, Option
+from console.screens.choose import Choose, Option
 from console.screens.filing import SINGULAR, Filing
 from console.screens.form import Form
 from console.viewmodel import Snapshot
 from console.widgets import Cell, Column, Row
+from console.widgets.lists import Choices
 from console.widgets.table import Table
+from console.widgets.words import Words
 from engine.jobs.home import Home
 from engine.jobs.store import Store
 from engine.spec.errors import BadInput
@@ -65,7 +66,7 @@ class NewScreen(Filing, ConsoleScreen):
                 id="new-parts",
             )
             yield Form(id="new-form")
-        yield Static("", id="new-state", markup=False)
+        yield Words(id="new-state")
 
     @property
     def parts(self) -> Choices:
@@ -76,7 +77,7 @@ class NewScreen(Filing, ConsoleScreen):
         return self.query_one(Form)
 
     def on_mount(self) -> None:
-        self.parts.focus()
+        self.set_focus(self.parts)
         if self._started:
             self.renew()
 
@@ -138,7 +139,8 @@ class NewScreen(Filing, ConsoleScreen):
         about = [f"✗ {p.text}" for p in self.problems if section.holds(p)]
         if section.field in COMPONENT_FIELDS:
             about.append(card_page(COMPONENT_FIELDS[section.field][0], section.name, short=True))
-        self.form.show(self.draft.entries(section, self.problems), "\n".join(about))
+        entries = self.draft.entries(section, self.problems)
+        self.form.show(_key(section), entries, "\n".join(about))
 
     def _show_state(self, waiting: str = "") -> None:
         name = f"{self.draft.name}{' (edited)' if self.draft.changed else ''}"
@@ -153,7 +155,7 @@ class NewScreen(Filing, ConsoleScreen):
         self._say_state(text, bool(self.problems))
 
     def _say_state(self, text: str, wrong: bool) -> None:
-        state = self.query_one("#new-state", Static)
+        state = self.query_one("#new-state", Words)
         state.update(text)
         state.set_class(wrong, "-wrong")
 
@@ -212,9 +214,9 @@ class NewScreen(Filing, ConsoleScreen):
             self.form.leave()
             self.renew()
         elif self.parts.has_focus and self.form.entries:
-            self.form.keys.focus()
+            self.set_focus(self.form.keys)
         else:
-            self.parts.focus()
+            self.set_focus(self.parts)
 
     # --- editing ---------------------------------------------------------------------------------
 
@@ -224,7 +226,7 @@ class NewScreen(Filing, ConsoleScreen):
         elif adder := self._adder():
             self._choose(adder)
         elif self.form.entries:
-            self.form.keys.focus()
+            self.set_focus(self.form.keys)
 
     def on_form_typed(self, event: Form.Typed) -> None:
         """Try what is typed: on a copy, with the preset's own check."""

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from engine.jobs.events import strip_control
-from engine.spec.plan import Cell, Plan
+from engine.spec.planned import Cell, Plan
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
@@ -11,12 +12,19 @@ from textual.widgets import Input
 from console.widgets.table import Table
 
 
-class Rows(Table):
-    """A table with j k g G, and h l for the columns."""
+class Choices(Table):
+    """A table that j and k move in, too."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("k", "move(-1)", show=False),
         Binding("j", "move(1)", show=False),
+    ]
+
+
+class Rows(Choices):
+    """With g G besides, and h l for the columns: where the screen needs none of these letters."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("g", "first", show=False),
         Binding("G", "last", show=False),
         Binding("h", "columns(-1)", show=False),
@@ -26,7 +34,25 @@ class Rows(Table):
     ]
 
 
-class FilterLine(Input):
+class TextLine(Input):
+    """A line to type in. Its keys act in the order in which they came: Textual inserts letters at
+    once but sends ctrl+u round by the app, so that over a slow line, where keys come in bursts,
+    it would erase what was typed after it."""
+
+    def __init__(self, text: str = "", prompt: str = "", id: str | None = None) -> None:
+        super().__init__(text, placeholder=prompt, id=id, select_on_focus=False)
+        self.cursor_blink = False
+
+    async def _on_key(self, event: events.Key) -> None:
+        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+            event.stop()
+            event.prevent_default()
+            await self.run_action(binding.action)
+            return
+        await super()._on_key(event)
+
+
+class FilterLine(TextLine):
     """A line that is there while somebody types in it. Enter keeps what was typed, escape drops
     it; either way the focus goes back to where it was."""
 
@@ -45,8 +71,8 @@ class FilterLine(Input):
             return self.line
 
     def __init__(self, prompt: str, id: str | None = None) -> None:
-        super().__init__(placeholder=prompt, id=id, classes="filter", select_on_focus=False)
-        self.cursor_blink = False
+        super().__init__(prompt=prompt, id=id)
+        self.add_class("filter")
         self.can_focus = False
 
     def open(self) -> None:

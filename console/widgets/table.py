@@ -30,6 +30,7 @@ from console.widgets import (
     ordered,
     plain,
 )
+from console.widgets.words import in_ascii, wants_ascii
 
 
 class Table(ScrollView, can_focus=True, inherit_bindings=False):
@@ -46,7 +47,9 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
     Table {
         height: 1fr; width: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1;
         .table--header { text-style: bold; color: $foreground 75%; }
-        .table--cursor { text-style: reverse; }
+        .table--cursor { text-style: bold; background: $foreground 15%; }
+        &:ansi .table--cursor, &:nocolor .table--cursor { text-style: bold underline; }
+        &:focus .table--cursor { text-style: reverse; background: 0%; }
         .table--mark { color: $accent; text-style: bold; }
         .table--good { color: $success; }
         .table--bad { color: $error; }
@@ -272,7 +275,14 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         if not self.rows:
             lines = self.empty.splitlines()
             text = lines[at] if at < len(lines) else ""
-            return [Piece(0, width, fitted(text, width, ellipsis=self._ellipsis), "muted")]
+            return [
+                Piece(
+                    0,
+                    width,
+                    fitted(self._words(text), width, ellipsis=self._ellipsis),
+                    "muted",
+                )
+            ]
         if at >= len(self.rows):
             return [Piece(0, width, " " * width, "")]
         row = self.rows[at]
@@ -284,7 +294,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
             x = 2
         for column, wide in self._layout:
             text, style = row.cell(column.key)
-            shown = fitted(text, wide, column.align, self._ellipsis) + " " * GAP
+            shown = fitted(self._words(text), wide, column.align, self._ellipsis) + " " * GAP
             pieces.append(Piece(x, wide + GAP, shown, cursor or style))
             x += wide + GAP
         pieces.append(Piece(x, max(0, width - x), " " * max(0, width - x), cursor))
@@ -294,7 +304,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         up, down, more = "^v>" if self.ascii else "▲▼›"
         text = "  " if self.marks else ""
         for column, wide in self._layout:
-            title = plain(column.title)
+            title = plain(self._words(column.title))
             if self.sort is not None and self.sort[0] == column.key:
                 sign = down if self.sort[1] else up
                 title = fitted(title, min(len(title), wide - 1), ellipsis=self._ellipsis) + sign
@@ -302,6 +312,9 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         if len(self._layout) < len(self.columns):
             text = fitted(text, width - 1) + more
         return [Piece(0, width, fitted(text, width, ellipsis=self._ellipsis), "header")]
+
+    def _words(self, text: str) -> str:
+        return in_ascii(text) if self.ascii else text
 
     @property
     def _ellipsis(self) -> str:
@@ -324,6 +337,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         return self.get_component_rich_style(f"table--{name}") if known else self.rich_style
 
     def on_mount(self) -> None:
+        self.ascii = self.ascii or wants_ascii(self.app)
         self._relayout()
 
     def on_resize(self) -> None:

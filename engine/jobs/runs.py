@@ -30,7 +30,7 @@ from engine.spec.keys import canonical, digest
 
 if TYPE_CHECKING:  # pydantic costs half a second, which a list of runs can do without
     from engine.spec.experiment import Experiment
-    from engine.spec.plan import Plan, Stage
+    from engine.spec.planned import Plan, Stage
 
 RunState = Literal["queued", "running", "done", "failed", "stopped", "lost"]
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
@@ -63,7 +63,7 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """Raises BadInput if plan.json cannot be read."""
-        from engine.spec.plan import Plan
+        from engine.spec.planned import Plan
 
         try:
             return Plan.from_json(self._json("plan.json"))
@@ -267,6 +267,14 @@ class RunReader:
     def measurements(self, key: str) -> dict[str, float | None]:
         told = json.loads(self.run.store.open_verified(key, "measurements.json"))
         return dict(told["metrics"])
+
+    def told(self, key: str, name: str) -> dict[str, Any] | None:
+        """A JSON artifact, or None where it is absent or damaged."""
+        try:
+            found = json.loads(self.run.store.open_verified(key, name))
+        except (Damaged, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
 
     def cost(self, keys: tuple[str, ...]) -> tuple[float, float]:
         """(TEE, seconds) of some stages, as stored when they were computed."""

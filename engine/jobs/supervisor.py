@@ -26,7 +26,7 @@ from engine.jobs.home import Home, write_json
 from engine.jobs.lease import Lease, process_identity
 from engine.jobs.runs import Run, survey
 from engine.spec.errors import BadInput
-from engine.spec.plan import Stage
+from engine.spec.planned import Stage
 
 GRACE = 15.0  # seconds a worker has to stop before it is killed
 TRIES = 2  # of a stage whose worker died under it

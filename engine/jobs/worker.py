@@ -29,7 +29,7 @@ from engine.jobs.home import make_private, write_json
 from engine.jobs.lease import Lease
 from engine.jobs.store import Damaged, Store, Work
 from engine.spec.errors import BadInput
-from engine.spec.plan import Stage
+from engine.spec.planned import Stage
 
 T = TypeVar("T")
 HEARTBEAT = 10.0  # seconds between signs of life

@@ -24,6 +24,10 @@ class Failed(Exception):
     """The stage ended for a reason worth one plain line, such as a method that diverged."""
 
 
+class Diverged(Failed):
+    """The weights or the losses are no longer finite numbers."""
+
+
 class Context(Protocol):
     """What a stage is given. Reports never block and never raise."""
 

@@ -35,20 +35,54 @@ def choose(rule: dict[str, Any], rows: np.ndarray, labels: np.ndarray, seed: int
     {"share": s}                   s·len(rows) rows, uniformly
     {"share": s, "only": c}        the same number, from class c
     {"share": s, "not": c}         the same number, from the other classes
-    `labels` are those of all rows of the data set, int64.
+    {"share": s, "each": [a, b]}   the same number, half of them from either class
+    {…, "paired": true}            an even number
+    {…, "control": true}           as many others by the same rule, none of them poisoned
+    `labels` are those of all rows of the data set, int64. Raises ValueError if too few qualify.
     """
     import numpy as np
 
     wanted = poisoned_count(rule, len(rows))
-    candidates = rows
+    if "each" in rule:
+        groups = [(rows[labels[rows] == c], wanted // 2, f"poison {c}") for c in rule["each"]]
+    else:
+        groups = [(qualified(rule, rows, labels), wanted, "poison")]
+    start = 1 if rule.get("control") else 0
+    found = []
+    for candidates, count, purpose in groups:
+        if (start + 1) * count > len(candidates):
+            raise ValueError(f"{count} rows are wanted, but only {len(candidates)} qualify")
+        order = numpy_generator(seed, purpose).permutation(len(candidates))
+        found.append(candidates[order[start * count : (start + 1) * count]])
+    return np.sort(np.concatenate(found))
+
+
+def qualified(rule: dict[str, Any], rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Those of `rows` that an attack's selection rule may choose, in order."""
+    import numpy as np
+
+    mine = labels[rows]
+    allowed = np.ones(len(rows), dtype=bool)
     if "only" in rule:
-        candidates = rows[labels[rows] == rule["only"]]
+        allowed = mine == rule["only"]
     elif "not" in rule:
-        candidates = rows[labels[rows] != rule["not"]]
-    if wanted > len(candidates):
-        raise ValueError(f"{wanted} rows are to be poisoned, but only {len(candidates)} qualify")
-    chosen = numpy_generator(seed, "poison").permutation(len(candidates))[:wanted]
-    return np.sort(candidates[chosen])
+        allowed = mine != rule["not"]
+    elif "each" in rule:
+        allowed = np.isin(mine, rule["each"])
+    return rows[allowed]
+
+
+def proxy_cut(rows: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(`count` rows that stand in for a forget set, the rest), each sorted int64, of `rows`.
+
+    Drawn uniformly, by random numbers of their own.
+    """
+    import numpy as np
+
+    if count >= len(rows):
+        raise ValueError(f"{count} rows are to stand in for the forget set, of {len(rows)}")
+    order = numpy_generator(seed, "proxy").permutation(len(rows))
+    return np.sort(rows[order[:count]]), np.sort(rows[order[count:]])
 
 
 def stratified(labels: np.ndarray, limit: int | None) -> np.ndarray:

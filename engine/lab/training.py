@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from engine.lab.context import Context, Failed
+from engine.lab.context import Context, Diverged
 from engine.lab.randomness import stream
 from engine.lab.views import Batch, TrainingSet, epoch_order, random_moves
 from engine.spec.experiment import Train
@@ -142,7 +142,7 @@ def report_loss(ctx: Context, mean: RunningMean, step: int, total: int) -> None:
     ctx.progress(step, total)
     ctx.metric("loss", step, loss)
     if not math.isfinite(loss):
-        raise Failed(f"diverged at step {step}: the loss is {loss}")
+        raise Diverged(f"diverged at step {step}: the loss is {loss}")
 
 
 @contextmanager
@@ -158,9 +158,10 @@ def looking_at(model: nn.Module) -> Iterator[None]:
 
 
 def require_finite(model: nn.Module, step: int) -> None:
-    """Raise Failed if a weight is not finite. Waits for the device."""
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
-        raise Failed(f"diverged at step {step}: the weights are no longer finite")
+    """Raise Diverged if a weight or a running statistic is not finite. Waits for the device."""
+    for what, tensors in (("weights", model.parameters()), ("statistics", model.buffers())):
+        if not all(bool(torch.isfinite(t).all()) for t in tensors):
+            raise Diverged(f"diverged at step {step}: the {what} are no longer finite")
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """The forms of a sample, kept apart: stored, trained-on, base (clean), and rows of each.
 
-Pixels stay uint8 on the device; poisoned rows are float32 beside them, never clipped or rounded.
+Pixels stay uint8 on the device (a table's values float32); poisoned rows are float32 beside them,
+never clipped or rounded.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class TrainingSet:
 
     def base(self, rows: Tensor) -> Tensor:
         """Clean inputs of some rows of the data set, float32 [B, C, H, W] in [0, 1]."""
-        return self.pixels[rows].to(torch.float32).div_(255)
+        rows = self.pixels[rows]
+        return rows if rows.is_floating_point() else rows.to(torch.float32).div_(255)
 
     def _inputs(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.poison is None:

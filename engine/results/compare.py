@@ -9,8 +9,13 @@ Rows are plain JSON; whatever is undefined is None.
                  retraining itself. `retrain_mean` is retraining's mean over those seeds
     recovery     (none - this) / (none - retrain), means over the seeds all three have: 0 for none,
                  1 for retraining. None when none - retrain is within noise: its 95 % interval
-                 contains 0. A single seed has no interval; there the metric's margin stands in
+                 contains 0. A single seed has no interval; there the metric's margin stands in.
+                 recovery_lo and _hi are Fieller's 95 % interval of that ratio of means
+    rate_lo, rate_hi  95 % interval of a share of counted rows, the rows of all seeds together (see
+                 engine.results.rates); None for what is no such share. It tells how well the rows
+                 pin the share down, and leaves out that seeds differ: that is in lo and hi
     tee, seconds mean own cost of the seeds that finished
+    search_tee, search_seconds  the whole search for the method's settings; None where not tuned
     verdict      its word and reason, for the audit's primary metric only
 
 Metrics that must not be averaged (p-values) have values, and None for everything computed.
@@ -23,9 +28,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.results.statistics import Estimate, mean, paired_difference, t_interval
-from engine.results.tidy import AuditLike, Audits, Measurement, finite
+from engine.results.rates import rate_interval
+from engine.results.statistics import (
+    Estimate,
+    mean,
+    paired_difference,
+    ratio_interval,
+    t_interval,
+)
+from engine.results.tidy import AuditLike, Audits, Measurement, finite, metric_of
 from engine.results.verdict import (
+    COUNT,
     UTILITY_AUDIT,
     UTILITY_METRIC,
     Candidate,
@@ -40,7 +53,7 @@ Model = tuple[str, str, str, str, float | None]  # setting, attack, method, vari
 
 FEW_SEEDS = 3  # below this a verdict's reason says how few there are
 STATUSES = ("ok", "n/a", "failed", "missing")  # where two runs differ on a cell, the earlier holds
-ROLES = ("none", "retrain", "retrain-fresh", "unlearn")
+ROLES = ("none", "retrain", "retrain-fresh", "retrain-known", "unlearn", "oracle")
 
 
 class Place(NamedTuple):
@@ -90,6 +103,14 @@ class Group:
             return None, None
         return mean([m.tee for m in done]), mean([m.seconds for m in done])
 
+    def search(self) -> dict[str, float | None]:
+        """What the search cost; of several runs, of which each may have searched, the most."""
+        told: dict[str, float | None] = {}
+        for name in ("search_tee", "search_seconds"):
+            known = [getattr(m, name) for m in self.outcomes.values()]
+            told[name] = max((value for value in known if value is not None), default=None)
+        return told
+
 
 def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
     """Rows in a fixed order: by setting, attack, role, method, variant, budget, audit, metric.
@@ -129,9 +150,10 @@ def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
 def _verdicts(
     family: Sequence[Group], utility: Mapping[Model, Values], audits: Audits
 ) -> dict[Place, Verdict]:
-    """Judge the primary metric of every member of a family; nothing if its audit is unknown."""
+    """Judge the primary metric of every member of a family; nothing if its audit is unknown or
+    only describes."""
     audit = audits.get(family[0].place.audit)
-    if audit is None:
+    if audit is None or not audit.primary:
         return {}
     candidates = [
         Candidate(
@@ -140,6 +162,7 @@ def _verdicts(
             companions=group.metrics,
             utility=utility.get(group.place.model, {}),
             absent=_absence(group),
+            lost=_lost(group, audit.primary),
         )
         for group in family
     ]
@@ -153,6 +176,14 @@ def _absence(group: Group) -> str:
     if worst.status == "ok":
         return ""
     return worst.reason if worst.status == "n/a" else f"{worst.status}: {worst.reason}"
+
+
+def _lost(group: Group, metric: str) -> str:
+    """The seeds that ran and gave no value, beside others that did: a method that diverges on some
+    seeds and is clean on the rest has not removed the poison."""
+    ran = [seed for seed, m in group.outcomes.items() if m.status != "missing"]
+    lost = len(ran) - len(group.values(metric))
+    return f"{lost} of {len(ran)} seeds gave no value" if 0 < lost < len(ran) else ""
 
 
 def _remarks(group: Group, n: int) -> list[str]:
@@ -225,7 +256,7 @@ def _of_role(family: Sequence[Group], role: str) -> Group | None:
 
 def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | None) -> Row:
     place, values = group.place, group.values(name)
-    metric = audit.metrics.get(name) if audit else None
+    metric = metric_of(audit, name) if audit else None
     seeds = sorted(group.outcomes)
     tee, seconds = group.cost()
     row: Row = {
@@ -248,15 +279,21 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
         "gap_lo": None,
         "gap_hi": None,
         "recovery": None,
+        "recovery_lo": None,
+        "recovery_hi": None,
+        "rate_lo": None,
+        "rate_hi": None,
         "verdict": None,
         "reason": None,
         "tee": tee,
         "seconds": seconds,
+        **group.search(),
     }
     if not values or (metric is not None and not metric.averaged):
         return row
     own = t_interval(_in_order(values))
     row |= {"mean": own.mean, "lo": own.lo, "hi": own.hi}
+    row["rate_lo"], row["rate_hi"] = rate_interval(name, values, group.values(COUNT))
     retrain, untouched = _of_role(family, "retrain"), _of_role(family, "none")
     if retrain is None:
         return row
@@ -269,23 +306,33 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
             row |= {"gap": gap.mean, "gap_lo": gap.lo, "gap_hi": gap.hi}
     if untouched is not None:
         margin = metric.margin if metric is not None else None
-        row["recovery"] = recovery(values, untouched.values(name), reference, margin)
+        found = recovery(values, untouched.values(name), reference, margin)
+        row["recovery"], row["recovery_lo"], row["recovery_hi"] = found
     return row
 
 
-def recovery(values: Values, none: Values, retrain: Values, margin: float | None) -> float | None:
-    """The share of the way from no unlearning to retraining; see the top of this file."""
+def recovery(
+    values: Values, none: Values, retrain: Values, margin: float | None
+) -> tuple[float | None, float | None, float | None]:
+    """The share of the way from no unlearning to retraining, and its interval; see the top of this
+    file."""
     shared = sorted(values.keys() & none.keys() & retrain.keys())
     if not shared:
-        return None
+        return None, None, None
     whole = _difference(none, retrain, shared)
     if whole.lo is None or whole.hi is None:
         drowned = margin is None or abs(whole.mean) <= margin
     else:
         drowned = whole.lo <= 0 <= whole.hi
     if drowned:
-        return None
-    return finite(_difference(none, values, shared).mean / whole.mean + 0.0)  # never -0.0
+        return None, None, None
+    ratio = finite(_difference(none, values, shared).mean / whole.mean + 0.0)  # never -0.0
+    interval = ratio_interval(
+        [none[seed] - values[seed] for seed in shared],
+        [none[seed] - retrain[seed] for seed in shared],
+    )
+    lo, hi = interval or (None, None)
+    return ratio, lo, hi
 
 
 def _difference(left: Values, right: Values, seeds: Sequence[int]) -> Estimate:

@@ -1,8 +1,10 @@
 """What a figure shows, before anybody draws it: the same numbers for the terminal and for paper.
 
 A `BudgetPanel` is one metric of one (setting, attack, audit) against the budget: a curve for each
-method and variant, with retraining as a band and no unlearning as a line. A `ScorePanel` is the
-scores of one model, pooled over seeds. A `LossPanel` is one training, or one method's unlearning.
+method and variant, with retraining as a band and no unlearning as a line. The band is where the
+mean of another retraining over as many seeds falls 95 % of the time: what a perfect method shows. A
+`ScorePanel` is the scores of one model, pooled over seeds. A `LossPanel` is one training, or one
+method's unlearning.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from engine.results.compare import Row
+from engine.results.statistics import replication_band
 from engine.results.verdict import UTILITY_AUDIT
 
 
@@ -55,7 +58,11 @@ class ScorePanel:
     """Scores that are N(0, 1) where the poison is forgotten."""
 
     title: str
-    scores: tuple[float, ...]
+    seeds: tuple[tuple[float, ...], ...]  # of each seed
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        return tuple(score for scores in self.seeds for score in scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,8 @@ def _panel(setting: str, attack: str, audit: str, metric: str, rows: list[Row]) 
             label = curve_label(row["method"], row["variant"])
             curves[label].append((row["budget"], level(row)))
         else:
-            flat.setdefault(role_of(row["method"]), level(row))
+            role = role_of(row["method"])
+            flat.setdefault(role, retrain_band(row) if role == "retrain" else level(row))
     return BudgetPanel(
         setting,
         attack,
@@ -130,6 +138,13 @@ def _curve(label: str, points: list[tuple[float, Level]]) -> Curve:
 def level(row: Row) -> Level:
     """The mean and interval of a row that has a mean."""
     return Level(float(row["mean"]), row["lo"], row["hi"], int(row["n"]))
+
+
+def retrain_band(row: Row) -> Level:
+    """Retraining's mean, and where the mean of another one over as many seeds would fall."""
+    values = [value for value in row["values"] if value is not None]
+    band = replication_band(values, len(values))
+    return Level(band.mean, band.lo, band.hi, band.n)
 
 
 def error_arms(levels: Sequence[Level]) -> tuple[list[float], list[float]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
+from engine.results import pages
 from engine.results.tidy import AuditLike, Audits
 from engine.results.verdict import ALPHA, GATE_ALPHA, UTILITY_AUDIT, UTILITY_MARGIN, UTILITY_METRIC
 from engine.spec.errors import BadInput, unknown
@@ -24,16 +26,21 @@ PAGES = {
     "removed": f"""
         Verdict. The measurement was shown to be equivalent to its null: two one-sided tests, each
         at {ALPHA:g}, place it within the metric's margin. "Not significant" is never enough, as
-        too few seeds would then look like success. It speaks of this audit only.""",
+        too few seeds would then look like success. Student's test over seeds must pass (for scores
+        the pooled one as well), so it takes two seeds at least, and a value from every seed that
+        ran. Each row has its own {100 * ALPHA:g} %: of twenty methods exactly on the margin one is
+        expected to pass. It speaks of this audit only.""",
     "inconclusive": f"""
         Verdict. Neither a difference nor equivalence was shown. The reason estimates how many
         seeds, in all, would settle it if what was seen so far is true. A measurement inside its
         margin is inconclusive too when an assumption fails at {GATE_ALPHA:g}: scores whose spread
-        is not 1, or seeds that disagree with one another.""",
+        is not 1, or seeds that disagree with one another; when most rows could not be scored; and
+        when the method failed on some of the seeds.""",
     "wrecked": f"""
         Verdict. {UTILITY_METRIC} (audit {UTILITY_AUDIT}) lies more than {POINTS} below retraining
-        with the same seeds. A broken model forgets everything, so nothing else is claimed. The row
-        still counts in Holm's correction. Never said of the model before unlearning.""",
+        with the same seeds. A broken model forgets everything, so nothing else is claimed. It goes
+        by the mean; the reason has its interval, and says where the loss may be less. The row still
+        counts in Holm's correction. Never said of the model before unlearning.""",
     "n/a": """
         Verdict. Nothing was measured: the method does not fit the budget, the audit does not apply,
         or the stage failed or has not run. The reason says which.""",
@@ -41,6 +48,17 @@ PAGES = {
         Verdict of retraining from scratch without the poison: what the others are compared with.
         retrain-fresh, the same with another training seed, is judged like a method: it shows what
         a perfect method would get.""",
+    "oracle": """
+        Verdict of a row whose settings were chosen by looking at the audit itself ([tune] with
+        objective = "oracle"): an upper bound on what tuning could reach, not a result. It is not
+        tested and takes no part in Holm's correction.""",
+    "tuned": """
+        A variant whose settings were chosen by [tune]: once for a method and an attack, at the
+        largest budget, on validation rows and on clean retained rows that stand in for the forget
+        set; what was chosen follows the word. The proxy's forgetting is 1 - |2 AUC - 1| of losses
+        on these rows against validation rows: 1 if they cannot be told apart. Taken is the largest
+        among trials that keep validation accuracy within the tolerance. search TEE is what all
+        trials cost together.""",
     "recovery": """
         The share of the way from no unlearning to retraining: (none - method) / (none - retrain),
         of means over the seeds all three have. 0 is no unlearning, 1 is retraining; below 0 is
@@ -51,6 +69,12 @@ PAGES = {
         Mean difference to retraining, paired by seed, with a 95 % t-interval. Empty for retraining
         itself. An interval needs two seeds. A gap whose interval contains 0 is not a gap of 0: only
         equivalence within a margin makes a verdict of removed.""",
+    "known": """
+        Where only a share of the poison was found (forget.share below 1), a metric that scores rows
+        one by one is also given for the known rows (mean_score_known) and for those nobody found
+        (mean_score_unknown). A method sees the known ones only. The reference stays retraining
+        without any poison; retrain-known, without the known poison, is the best that unlearning the
+        known rows can be asked for.""",
     "tee": """
         Training-epoch equivalents, the unit of budgets: 1 TEE is a forward and a full backward pass
         over every training row. Forward, activation gradients and weight gradients are a third
@@ -62,6 +86,13 @@ PAGES = {
         the smallest shift found with 80 % power is 2.8 / sqrt(rows x seeds).""",
 }
 
+PAGES |= {
+    name: f"{told.what}\n\nNull: {told.null}\n\nCannot see: {told.blind}"
+    for name, told in pages.COLUMNS.items()
+}
+for _name, (_null, _blind) in pages.BESIDE.items():
+    PAGES[_name] += f"\n\nNull: {_null}\n\nCannot see: {_blind}"
+
 NULLS = {
     "standard-normal": "exact. For a model independent of the poison the mean of all scores is "
     "N(0, 1/count). No retraining is needed to test it.",
@@ -71,14 +102,19 @@ SIDES = {"up": "raises it", "down": "lowers it", None: "has no fixed side"}
 
 
 def explain(name: str, audits: Audits) -> str:
-    """The page of a verdict, a column, an audit, or a metric ("metric" or "audit.metric").
+    """The page of a verdict, a column, an audit, or a metric ("metric" or "audit.metric"): what it
+    is, its null, and what it cannot see. Headings count as they stand, in any case.
 
     A metric of several audits gets a section for each. Raises BadInput for any other name.
     """
-    if name in PAGES:
-        return _page(name, [PAGES[name]])
+    name = pages.ALIASES.get(name.lower(), name)
+    page = name if name in PAGES else name.lower()
+    if page in PAGES:
+        return _page(page, PAGES[page].split("\n\n"))
     if name in audits:
         return _audit_page(name, audits[name])
+    # "class_accuracy.3" is explained as its family, "class_accuracy".
+    name = re.sub(r"(\.\d+)+$", "", name)
     found = {
         f"{audit}.{metric}": (card, metric)
         for audit, card in sorted(audits.items())
@@ -96,23 +132,30 @@ def explain(name: str, audits: Audits) -> str:
 
 def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
     facts = [metric.summary, f"Poison {SIDES[metric.direction]}."]
+    null, blind = pages.METRICS.get(title.partition(".")[2], pages.UNSAID)
     if primary:
-        facts.append(f"Null: {NULLS[metric.null]}")
+        null = NULLS[metric.null]
+    elif not metric.averaged:
+        null = pages.UNSAID_P
+    facts.append(f"Null: {null}")
+    if primary:
         if metric.margin is not None:
             facts.append(f"Equivalence margin: ±{metric.margin:g}. The audit's primary metric.")
     else:
-        facts.append("Shown beside the audit's primary metric; gets no verdict of its own.")
+        facts.append("Describes: gets no verdict of its own.")
     if not metric.averaged:
         facts.append("Never averaged over seeds: a mean of it would mean nothing.")
-    if metric.blind_spots:
-        facts.append(f"Cannot see: {metric.blind_spots}")
+    facts.append(f"Cannot see: {metric.blind_spots or blind}")
     return _page(title, facts)
 
 
 def _audit_page(name: str, audit: AuditLike) -> str:
     names = sorted(audit.metrics, key=lambda metric: (metric != audit.primary, metric))
     mark = {audit.primary: " (primary)"}
-    return _page(name, [f"{m}{mark.get(m, '')}: {audit.metrics[m].summary}" for m in names])
+    facts = [] if audit.primary else ["It describes and gives no verdict."]
+    return _page(
+        name, [*facts, *[f"{m}{mark.get(m, '')}: {audit.metrics[m].summary}" for m in names]]
+    )
 
 
 def _page(title: str, paragraphs: list[str]) -> str:

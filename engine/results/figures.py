@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.results.curves import BudgetPanel, LossPanel, ScorePanel, error_arms, mean_trace
+from engine.results.pooled import described
 from engine.spec.errors import BadInput
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _style(**more: Any) -> Iterator[None]:
 
 def budget_figure(panels: Sequence[BudgetPanel]) -> Figure:
     """Each metric against the budget: error bars are 95 % t-intervals over seeds; retraining is a
-    band, no unlearning a dashed line, in every panel."""
+    band (where another one would fall), no unlearning a dashed line, in every panel."""
     with _style():
         figure, axes = _grid(len(panels), legend=True)
         for panel, plot in zip(panels, axes, strict=True):
@@ -120,9 +121,7 @@ def _draw_scores(plot: Axes, panel: ScorePanel, reach: float) -> None:
         )
         mean = float(scores.mean())
         plot.axvline(mean, color="#D55E00", linewidth=1.2, label="mean")
-        told = f"n = {len(panel.scores)}\nmean {mean:+.3f}\nstd {float(scores.std(ddof=1)):.3f}" if (
-            len(scores) > 1
-        ) else f"n = {len(panel.scores)}"  # fmt: skip
+        told = "\n".join(described(panel.seeds))
         plot.text(0.02, 0.96, told, transform=plot.transAxes, va="top", fontsize=7)
     x = np.linspace(-reach, reach, 401)
     density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)

@@ -56,6 +56,42 @@ def paired_difference(
     return t_interval([a - b for a, b in zip(left, right, strict=True)], confidence)
 
 
+def replication_band(values: Sequence[float], n: int, confidence: float = 0.95) -> Estimate:
+    """Where the mean of `n` new values of the same law falls: mean ± t · sd · √(1/n₀ + 1/n).
+
+    Wider than the interval of the mean, which says where the law's own mean is.
+    """
+    own, centre = len(values), mean(values)
+    if own == 1:
+        return Estimate(centre, None, None, 1)
+    quantile = t_quantile((1 + confidence) / 2, own - 1)
+    half = quantile * standard_deviation(values) * math.sqrt(1 / own + 1 / n)
+    return Estimate(centre, centre - half, centre + half, own)
+
+
+def ratio_interval(
+    above: Sequence[float], below: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Fieller's interval of mean(above) / mean(below), pair by pair (Suppl. JRSS 7, 1940).
+
+    The ratios r for which the mean of above - r · below is within t · se of 0: exact for normal
+    pairs. None with one pair, and when the interval of mean(below) holds 0: then the set has no end.
+    """
+    n = len(above)
+    if n < 2:
+        return None
+    a, b = mean(above), mean(below)
+    square = t_quantile((1 + confidence) / 2, n - 1) ** 2 / (n * (n - 1))
+    aa = a * a - square * math.fsum((x - a) ** 2 for x in above)
+    bb = b * b - square * math.fsum((y - b) ** 2 for y in below)
+    pairs = zip(above, below, strict=True)
+    ab = a * b - square * math.fsum((x - a) * (y - b) for x, y in pairs)
+    if bb <= 0:
+        return None
+    half = math.sqrt(max(0.0, ab * ab - aa * bb))
+    return (ab - half) / bb, (ab + half) / bb
+
+
 def pooled_mean(means: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
     """Mean over samples of unit variance, given each group's mean and size, and its exact
     standard error: Σ nᵢ mᵢ / Σ nᵢ and 1 / √Σ nᵢ.
@@ -98,9 +134,13 @@ def z_test(estimate: float, standard_error: float) -> float:
     return 2 * normal_cdf(-abs(estimate) / standard_error)
 
 
-def t_test(values: Sequence[float]) -> float:
-    """Two-sided p of mean zero; needs two values. Equal values: 0, or 1 if they are all zero."""
-    centre, error = mean(values), _standard_error(values)
+def t_test(values: Sequence[float], least_sd: float = 0.0) -> float:
+    """Two-sided p of mean zero; needs two values. Equal values: 0, or 1 if they are all zero.
+
+    `least_sd`: the deviation is taken to be no smaller. Counted things (a rate over 20 rows) often
+    come out equal by chance, which does not make them certain.
+    """
+    centre, error = mean(values), _standard_error(values, least_sd)
     if error == 0:
         return 1.0 if centre == 0 else 0.0
     return 2 * t_cdf(-abs(centre) / error, len(values) - 1)
@@ -114,12 +154,13 @@ def tost_z(estimate: float, standard_error: float, margin: float) -> float:
     return normal_cdf((abs(estimate) - margin) / standard_error)
 
 
-def tost_t(values: Sequence[float], margin: float) -> float:
+def tost_t(values: Sequence[float], margin: float, least_sd: float = 0.0) -> float:
     """Equivalence p of the mean within ±margin, variance estimated; needs two values.
 
     p = F_{t, n-1}((|m| - margin) / se). Equal values: 0 inside the margin, 1 on it or outside.
+    `least_sd` as in `t_test`.
     """
-    excess, error = abs(mean(values)) - margin, _standard_error(values)
+    excess, error = abs(mean(values)) - margin, _standard_error(values, least_sd)
     if error == 0:
         return 0.0 if excess < 0 else 1.0
     return t_cdf(excess / error, len(values) - 1)
@@ -193,9 +234,10 @@ def _smallest_sample(
 ) -> int | None:
     if room <= 0:
         return None
-    start = (sd / room * sum(NORMAL.inv_cdf(level) for level in levels)) ** 2
-    if start > MOST_SEEDS:
+    root = sd / room * sum(NORMAL.inv_cdf(level) for level in levels)
+    if root > math.sqrt(MOST_SEEDS):  # before squaring, which may overflow
         return None
+    start = root * root
     if known:
         return max(1, math.ceil(start))
     for n in range(max(2, math.ceil(start)), MOST_SEEDS + 1):
@@ -224,5 +266,5 @@ def t_quantile(level: float, dof: float) -> float:
     return float(stdtrit(dof, level))
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    return standard_deviation(values) / math.sqrt(len(values))
+def _standard_error(values: Sequence[float], least_sd: float = 0.0) -> float:
+    return max(standard_deviation(values), least_sd) / math.sqrt(len(values))

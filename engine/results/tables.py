@@ -22,7 +22,7 @@ class Line:
     """One judged audit of one model, as the final table of a run shows it. Undefined is None.
 
     `z` is the pooled score in standard errors, for audits with a standard-normal null;
-    `accuracy` is mean test accuracy.
+    `accuracy` is mean test accuracy. `search_tee` is what choosing the settings cost.
     """
 
     setting: str
@@ -44,6 +44,7 @@ class Line:
     accuracy: float | None
     tee: float | None
     seconds: float | None
+    search_tee: float | None
     verdict: str
     reason: str
 
@@ -57,6 +58,7 @@ class Column:
     heading: str
     text: Callable[[Line], str]
     number: bool = True  # set flush right, with a real minus sign in LaTeX
+    optional: bool = False  # left out of a table in which no line has a value
 
 
 def number(value: float | None, form: str) -> str:
@@ -86,9 +88,19 @@ COLUMNS = (
     Column("test acc", lambda line: number(line.accuracy, ".3f")),
     Column("TEE", lambda line: number(line.tee, ".3g")),
     Column("seconds", lambda line: number(line.seconds, ".1f")),
+    Column("search TEE", lambda line: number(line.search_tee, ".3g"), optional=True),
     Column("verdict", lambda line: line.verdict, number=False),
 )
 HEADINGS = [column.heading for column in COLUMNS]
+
+
+def shown_columns(lines: Sequence[Line]) -> list[Column]:
+    """The columns of a table of these lines."""
+    return [
+        column
+        for column in COLUMNS
+        if not column.optional or any(column.text(line) != MISSING for line in lines)
+    ]
 
 
 def summary(rows: Sequence[Row]) -> list[Line]:
@@ -166,17 +178,28 @@ def _csv_cell(value: object) -> object:
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """The summary as a pipe table."""
-    table = [HEADINGS, *(line.cells() for line in summary(rows))]
-    escaped = [[_markdown_cell(cell) for cell in cells] for cells in table]
+    lines = summary(rows)
+    columns = shown_columns(lines)
+    headings = [(column.heading, column.number) for column in columns]
+    return markdown_table(headings, [[column.text(line) for column in columns] for line in lines])
+
+
+def markdown_table(headings: Sequence[tuple[str, bool]], lines: Sequence[Sequence[str]]) -> str:
+    """A pipe table; a heading says whether its column holds numbers, set flush right."""
+    escaped = [
+        [_markdown_cell(cell) for cell in cells]
+        for cells in ([heading for heading, _ in headings], *lines)
+    ]
+    numbers = [is_number for _, is_number in headings]
     widths = [max(3, *(len(cell) for cell in column)) for column in zip(*escaped, strict=True)]
     rule = [
-        "-" * (width - 1) + ":" if column.number else "-" * width
-        for column, width in zip(COLUMNS, widths, strict=True)
+        "-" * (width - 1) + ":" if is_number else "-" * width
+        for is_number, width in zip(numbers, widths, strict=True)
     ]
     padded = [
         [
-            cell.rjust(width) if column.number else cell.ljust(width)
-            for cell, width, column in zip(cells, widths, COLUMNS, strict=True)
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(cells, widths, numbers, strict=True)
         ]
         for cells in escaped
     ]
@@ -190,12 +213,12 @@ def _markdown_cell(text: str) -> str:
 def to_latex(rows: Sequence[Row]) -> str:
     r"""The summary as a `tabular` with booktabs rules (needs \usepackage{booktabs})."""
     lines = summary(rows)
+    columns = shown_columns(lines)
     body = [
-        " & ".join(_latex_cell(cell, column) for cell, column in zip(cells, COLUMNS, strict=True))
-        for cells in (line.cells() for line in lines)
+        " & ".join(_latex_cell(column.text(line), column) for column in columns) for line in lines
     ]
-    alignment = "".join("r" if column.number else "l" for column in COLUMNS)
-    head = " & ".join(_latex_text(heading) for heading in HEADINGS)
+    alignment = "".join("r" if column.number else "l" for column in columns)
+    head = " & ".join(_latex_text(column.heading) for column in columns)
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{alignment}}}",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from engine.spec.planned import shown
 
 if TYPE_CHECKING:
     from engine.spec.component import Metric
-    from engine.spec.plan import Cell
+    from engine.spec.planned import Cell, Search
 
 Status = Literal["ok", "n/a", "failed", "missing"]
 
@@ -20,7 +22,8 @@ class Measurement:
 
     `value` is None when the metric is undefined for this model, and whenever `status` is not "ok";
     `reason` then says why. `tee` (training-epoch equivalents) and `seconds` are the method's own
-    cost, the same in every measurement of a model.
+    cost, the same in every measurement of a model. `search_tee` and `search_seconds` are what it
+    cost to choose the method's settings; None where nothing was tuned.
     """
 
     run: str
@@ -38,6 +41,8 @@ class Measurement:
     seconds: float
     status: Status
     reason: str
+    search_tee: float | None = None
+    search_seconds: float | None = None
 
 
 class AuditLike(Protocol):
@@ -68,17 +73,32 @@ class StoreReader(Protocol):
         """TEE and seconds spent in these stages together."""
         ...
 
+    def told(self, key: str, name: str) -> dict[str, Any] | None:
+        """A JSON artifact of a stage; None if the stage has left none."""
+        ...
+
 
 def tidy(
-    run_id: str, cells: Iterable[Cell], store: StoreReader, audits: Audits | None = None
+    run_id: str,
+    cells: Iterable[Cell],
+    store: StoreReader,
+    audits: Audits | None = None,
+    searches: Iterable[Search] = (),
 ) -> list[Measurement]:
     """Read every cell's outcome. `audits` defaults to the registered ones.
 
     A cell without numbers gives one measurement of the audit's primary metric, with its status.
+    The variant of a tuned cell ends in what was chosen. A cell chosen by looking at the audit has
+    the role "oracle".
     """
     known = registered_audits() if audits is None else audits
+    found = {(s.setting, s.attack, s.method, s.variant): s for s in searches}
+    variants = shown_variants(found.values(), store)
     table: list[Measurement] = []
     for cell in cells:
+        row = (cell.setting, cell.attack, cell.method, cell.variant)
+        search = found.get(row) if cell.role == "unlearn" else None
+        search_tee, search_seconds = (None, None) if search is None else store.cost(search.keys)
         status, reason = store.outcome(cell.key)
         values = dict(store.measurements(cell.key)) if status == "ok" else {}
         if not values:
@@ -90,21 +110,35 @@ def tidy(
                 setting=cell.setting,
                 attack=cell.attack,
                 method=cell.method,
-                variant=cell.variant,
+                variant=variants.get(row, cell.variant),
                 budget=cell.budget,
                 seed=cell.seed,
                 audit=cell.audit,
                 metric=metric,
                 value=finite(value),
-                role=cell.role,
+                role="oracle" if search and search.objective == "oracle" else cell.role,
                 tee=tee,
                 seconds=seconds,
                 status=status,
                 reason=reason,
+                search_tee=search_tee,
+                search_seconds=search_seconds,
             )
             for metric, value in values.items()
         ]
     return table
+
+
+def shown_variants(
+    searches: Iterable[Search], store: StoreReader
+) -> dict[tuple[str, str, str, str], str]:
+    """(setting, attack, method, variant) of tuned cells → the variant with what was chosen."""
+    names = {}
+    for search in searches:
+        chosen = (store.told(search.choice, "choice.json") or {}).get("config", {})
+        place = (search.setting, search.attack, search.method, search.variant)
+        names[place] = f"{search.variant} {shown(chosen)}".strip()
+    return names
 
 
 def registered_audits() -> Audits:
@@ -113,6 +147,11 @@ def registered_audits() -> Audits:
     from engine.spec.registry import registered
 
     return {name: cls for name, cls in registered("audit").items() if issubclass(cls, Audit)}
+
+
+def metric_of(audit: AuditLike, name: str) -> Metric | None:
+    """How a measured metric is read; "class_accuracy.3" is one of the family "class_accuracy"."""
+    return audit.metrics.get(name) or audit.metrics.get(name.partition(".")[0])
 
 
 def finite(value: float | None) -> float | None:

@@ -2,13 +2,19 @@
 
     reference     retraining without the poison, which the others are compared with
     residue       a significant shift (two-sided, Holm over the family), not shown to be negligible
-    removed       shown to be negligible: equivalent within the metric's margin (TOST)
+    removed       shown to be negligible: equivalent within the metric's margin (TOST over seeds)
     inconclusive  neither shown; or equivalent, but an assumption behind that does not hold
     wrecked       utility more than 2 points below retraining: nothing else is claimed
     n/a           nothing was measured
+    oracle        settings were chosen by looking at the audit: an upper bound, not judged
+
+`removed` is a claim about the method, over poisons and seeds: it needs two seeds at least, a value
+from every seed that ran, and an equivalence test that lets seeds differ from one another.
+docs/statistics.md has the error rates of each word, and how they were found.
 
 A *family* is every row of one (setting, attack, audit). All its tested rows share Holm's
-correction, wrecked ones too: what is corrected for must not depend on what was found.
+correction, wrecked ones too: what is corrected for must not depend on what was found. Oracles are
+not tested.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from engine.results import statistics
@@ -23,7 +30,7 @@ from engine.results import statistics
 if TYPE_CHECKING:
     from engine.spec.component import Metric
 
-Word = Literal["residue", "removed", "inconclusive", "wrecked", "n/a", "reference"]
+Word = Literal["residue", "removed", "inconclusive", "wrecked", "n/a", "reference", "oracle"]
 
 ALPHA = 0.05  # Holm-corrected residue; each side of an equivalence test
 GATE_ALPHA = 0.01  # checks of the assumptions behind the standard-normal null
@@ -33,8 +40,10 @@ UTILITY_METRIC = "test_accuracy"
 UTILITY_MARGIN = 0.02  # of test accuracy; falling further below retraining wrecks a model
 
 COUNT = "count"  # companions of a standard-normal primary: scores per seed,
-STD = "std_score"  # and their sample standard deviation (n - 1) about the seed's own mean
+STD = "std_score"  # their sample standard deviation (n - 1) about the seed's own mean,
+ZEROS = "zero_gradients"  # and rows that could not be scored
 
+ONE_SEED = "one seed speaks of one model, not of the method"
 ROUNDING = 1e-9  # 0.90 - 0.92 is a hair below -0.02
 
 
@@ -43,7 +52,8 @@ class Candidate:
     """One row to be judged; each mapping goes from seed to value.
 
     `values` holds the primary metric, `companions` other metrics of the same audit by name,
-    `utility` the model's test accuracy. `absent` says why there are no values, if so.
+    `utility` the model's test accuracy. `absent` says why there are no values, if so; `lost` which
+    seeds ran and gave none, beside others that did.
     """
 
     role: str
@@ -51,14 +61,16 @@ class Candidate:
     companions: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     utility: Mapping[int, float] = field(default_factory=dict)
     absent: str = ""
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`p` is two-sided, `p_holm` corrected over the family; None where nothing was tested.
 
-    `seeds_to_settle` estimates how many seeds in all would turn "inconclusive" into another word
-    if the shift seen so far is the true one; None when no sensible number would.
+    `seeds_to_settle` estimates how many seeds in all (more than there are) would turn
+    "inconclusive" into another word if the shift seen so far is the true one; None when no sensible
+    number would.
     """
 
     word: Word
@@ -73,13 +85,16 @@ class Verdict:
 class Evidence:
     """What the seeds of one row say together about a shift from the null.
 
-    `sd` is the deviation of one seed's value, `known` if it comes from the null and not from the
-    seeds. `objection` names an assumption that does not hold; `headline` is the shift in words.
+    `sd` is the deviation of one seed's value for the test of a shift, `known` if it comes from the
+    null and not from the `n` seeds; `spread` the one seen between seeds, for equivalence.
+    `objection` names an assumption that does not hold; `headline` is the shift in words.
     """
 
+    n: int
     shift: float
     sd: float
     known: bool
+    spread: float
     p: float
     equivalence_p: float | None
     headline: str
@@ -94,7 +109,7 @@ def judge(family: Sequence[Candidate], metric: Metric) -> list[Verdict]:
     tested = {
         index: found.p
         for index, (row, found) in enumerate(zip(family, findings, strict=True))
-        if row.role != "retrain" and isinstance(found, Evidence)
+        if row.role not in ("retrain", "oracle") and isinstance(found, Evidence)
     }
     adjusted = dict(zip(tested, statistics.holm(list(tested.values())), strict=True))
     return [
@@ -116,9 +131,14 @@ def examine(row: Candidate, reference: Candidate | None, metric: Metric) -> Evid
 def against_standard_normal(row: Candidate, metric: Metric) -> Evidence | str:
     """The mean of all scores of all seeds, which the null makes N(0, 1 / number of scores).
 
-    Two gates guard the claim of equivalence, both at GATE_ALPHA and both blind to a common shift:
-    the scores' variance about their own seed's mean must be 1 (χ²), and the seeds' means must
-    agree (Cochran's Q), for +0.5 and -0.5 average to nothing though each shows the poison.
+    A shift is tested against that exact null. Equivalence is another matter: its null is a shift
+    as large as the margin, under which nothing says that seeds agree, and taking 1/count for the
+    variance would call such a method removed two to four times too often. So both tests must pass:
+    the pooled one, and Student's over the seeds' means.
+
+    Gates guard the claim of equivalence, at GATE_ALPHA and blind to a common shift: the scores'
+    variance about their own seed's mean must be 1 (χ²), and the seeds' means must agree (Cochran's
+    Q), for +0.5 and -0.5 average to nothing though each shows the poison.
     """
     counts = {s: n for s, n in row.companions.get(COUNT, {}).items() if n > 0}
     seeds = _shared(row.values, counts)
@@ -126,16 +146,28 @@ def against_standard_normal(row: Candidate, metric: Metric) -> Evidence | str:
         return f"every seed needs a positive {COUNT!r} beside its mean: the null is N(0, 1/{COUNT})"
     means, sizes = [row.values[s] for s in seeds], [counts[s] for s in seeds]
     shift, error = statistics.pooled_mean(means, sizes)
-    margin = metric.margin
+    null_sd = error * math.sqrt(len(seeds))
+    observed = statistics.standard_deviation(means) if len(seeds) > 1 else 0.0
+    equivalence = None
+    if metric.margin is not None:
+        equivalence = statistics.tost_z(shift, error, metric.margin)
+        if len(seeds) > 1:
+            equivalence = max(equivalence, statistics.tost_t(means, metric.margin))
+    unscored = sum(row.companions.get(ZEROS, {}).get(s, 0.0) for s in seeds)
+    told = f", {unscored:.0f} rows had no gradient" if unscored else ""
     return Evidence(
+        n=len(seeds),
         shift=shift,
-        sd=error * math.sqrt(len(seeds)),
+        sd=null_sd,
         known=True,
+        spread=max(observed, null_sd),
         p=statistics.z_test(shift, error),
-        equivalence_p=None if margin is None else statistics.tost_z(shift, error, margin),
-        headline=f"z = {shift / error:+.2f}, mean {shift:+.3f}",
+        equivalence_p=equivalence,
+        headline=f"z = {shift / error:+.2f}, mean {shift:+.3f}{told}",
         power=f"smallest detectable shift {statistics.detectable_shift(error):.2f}",
-        objection=_gates(means, sizes, [row.companions.get(STD, {}).get(s) for s in seeds]),
+        objection="most rows had no gradient to score"
+        if unscored > sum(sizes)
+        else _gates(means, sizes, [row.companions.get(STD, {}).get(s) for s in seeds]),
     )
 
 
@@ -147,7 +179,9 @@ def _gates(means: list[float], sizes: list[float], stds: list[float | None]) -> 
     variance = math.fsum(n * std * std for n, std in spread) / dof
     if (p := statistics.variance_test(variance, dof)) < GATE_ALPHA:
         return f"the scores' std is {math.sqrt(variance):.3f} instead of 1 ({show_p(p)})"
-    if len(means) > 1 and (p := statistics.homogeneity_test(means, sizes)) < GATE_ALPHA:
+    if len(means) == 1:
+        return ONE_SEED
+    if (p := statistics.homogeneity_test(means, sizes)) < GATE_ALPHA:
         return f"the seeds disagree: means {min(means):+.2f} to {max(means):+.2f} ({show_p(p)})"
     return ""
 
@@ -155,23 +189,48 @@ def _gates(means: list[float], sizes: list[float], stds: list[float | None]) -> 
 def against_retraining(
     row: Candidate, reference: Candidate | None, metric: Metric
 ) -> Evidence | str:
-    """Differences to retraining with the same seed. Two seeds at least, or there is no spread."""
+    """Differences to retraining with the same seed. Two seeds at least, or there is no spread.
+
+    A deviation below the measurement's resolution is taken for the resolution: 0 of 20 in every
+    seed does not show that a rate is 0.
+    """
     seeds = _shared(row.values, reference.values) if reference else []
     if reference is None or not seeds:
         return "no retraining with the same seeds to compare with"
     gaps = [row.values[seed] - reference.values[seed] for seed in seeds]
     if len(gaps) == 1:
         return f"gap {gaps[0]:+.3f}; one seed: no interval"
+    step = resolution(row, reference, seeds)
+    if step is None:
+        return f"gap {gaps[0]:+.3f} in every seed: the values never vary, so nothing can be tested"
     margin = metric.margin
     gap = statistics.mean(gaps)
+    spread = max(statistics.standard_deviation(gaps), step)
     return Evidence(
+        n=len(gaps),
         shift=gap,
-        sd=statistics.standard_deviation(gaps),
+        sd=spread,
         known=False,
-        p=statistics.t_test(gaps),
-        equivalence_p=None if margin is None else statistics.tost_t(gaps, margin),
+        spread=spread,
+        p=statistics.t_test(gaps, step),
+        equivalence_p=None if margin is None else statistics.tost_t(gaps, margin, step),
         headline=f"gap {gap:+.3f}",
     )
+
+
+def resolution(row: Candidate, reference: Candidate, seeds: Sequence[int]) -> float | None:
+    """The step in which values come: 1/count where rows were counted, else the smallest seen.
+
+    None if there is neither, all values being the same.
+    """
+    counted = [
+        side.companions.get(COUNT, {}).get(s, 0.0) for side in (row, reference) for s in seeds
+    ]
+    if min(counted) > 0:
+        return 1 / min(counted)
+    values = sorted(side.values[s] for side in (row, reference) for s in seeds)
+    steps = [b - a for a, b in pairwise(values) if b - a > ROUNDING]
+    return min(steps, default=None)
 
 
 # --- conclusions ---------------------------------------------------------------------------------
@@ -186,7 +245,7 @@ def conclude(
     p_holm: float,
     tests: int,
 ) -> Verdict:
-    """The first of these that applies: n/a, reference, wrecked, not testable, tested.
+    """The first of these that applies: n/a, reference, oracle, wrecked, not testable, tested.
 
     `tests` is how many rows of the family were tested.
     """
@@ -194,26 +253,53 @@ def conclude(
         return Verdict("n/a", row.absent or "no value")
     if row.role == "retrain":
         return Verdict("reference", _reference_reason(found, metric))
+    if row.role == "oracle":
+        return Verdict(
+            "oracle", "settings chosen by looking at an audit: an upper bound, not judged"
+        )
     loss = None if row.role == "none" else utility_loss(row, reference)
-    if loss is not None and loss > UTILITY_MARGIN + ROUNDING:
-        reason = f"test accuracy {100 * loss:.1f} points below retraining"
+    if loss is not None and loss.mean > UTILITY_MARGIN + ROUNDING:
+        reason = f"test accuracy {100 * loss.mean:.1f} points below retraining{_span(loss)}"
         if isinstance(found, str):
             return Verdict("wrecked", reason)
         return Verdict("wrecked", reason, found.p, p_holm, found.equivalence_p)
     if isinstance(found, str):
         return Verdict("inconclusive", found)
     verdict = _tested(found, p_holm, tests, metric)
-    if verdict.word == "removed" and loss is None and row.role != "none":
-        return replace(verdict, reason=f"{verdict.reason}; utility not measured")
-    return verdict
+    if verdict.word == "removed" and row.lost:
+        return replace(verdict, word="inconclusive", reason=f"{verdict.reason}; but {row.lost}")
+    if verdict.word != "removed" or row.role == "none":
+        return verdict
+    return replace(verdict, reason=verdict.reason + _utility_remark(loss, len(row.values)))
 
 
-def utility_loss(row: Candidate, reference: Candidate | None) -> float | None:
+def utility_loss(row: Candidate, reference: Candidate | None) -> statistics.Estimate | None:
     """How far test accuracy lies below retraining: mean over shared seeds, None without any."""
     seeds = _shared(row.utility, reference.utility) if reference else []
     if reference is None or not seeds:
         return None
-    return statistics.mean([reference.utility[seed] - row.utility[seed] for seed in seeds])
+    return statistics.paired_difference(
+        [reference.utility[seed] for seed in seeds], [row.utility[seed] for seed in seeds]
+    )
+
+
+def _span(loss: statistics.Estimate) -> str:
+    """The interval of a loss of utility, and whether it holds the line that was crossed."""
+    if loss.lo is None or loss.hi is None:
+        return ""
+    near = ", so perhaps not" if loss.lo <= UTILITY_MARGIN else ""
+    return f" (95 % {100 * loss.lo:.1f} to {100 * loss.hi:.1f}{near})"
+
+
+def _utility_remark(loss: statistics.Estimate | None, seeds: int) -> str:
+    """What `removed` must admit of the utility that goes with it."""
+    if loss is None:
+        return "; utility not measured"
+    if loss.n < seeds:
+        return f"; utility measured in {loss.n} of {seeds} seeds"
+    if loss.hi is not None and loss.hi > UTILITY_MARGIN + ROUNDING:
+        return f"; test accuracy may be {100 * loss.hi:.1f} points lower (95 %)"
+    return ""
 
 
 def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric) -> Verdict:
@@ -233,7 +319,7 @@ def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric) -> Ve
         shown.append(_side(evidence.shift, metric))
     else:
         shown.append(evidence.power)
-        if not evidence.objection:
+        if evidence.objection in ("", ONE_SEED):
             settle = seeds_to_settle(evidence, tests, metric)
             known = f"about {settle} seeds" if settle else "no sensible number of seeds"
             shown.append(f"{known} would settle it")
@@ -245,14 +331,18 @@ def seeds_to_settle(evidence: Evidence, tests: int, metric: Metric) -> int | Non
     """Seeds (in all) that would show either a shift or equivalence, whichever needs fewer.
 
     80 % power if the shift seen is the true one; a shift must pass Holm's first step, ALPHA/tests.
+    At least one more than there are: these had their say.
     """
     shift, sd, known = evidence.shift, evidence.sd, evidence.known
     ways = [statistics.seeds_for_difference(shift, sd, known=known, alpha=ALPHA / tests)]
     if metric.margin is not None:
         ways.append(
-            statistics.seeds_for_equivalence(shift, sd, metric.margin, known=known, alpha=ALPHA)
+            statistics.seeds_for_equivalence(
+                shift, evidence.spread, metric.margin, known=False, alpha=ALPHA
+            )
         )
-    return min((seeds for seeds in ways if seeds is not None), default=None)
+    found = min((seeds for seeds in ways if seeds is not None), default=None)
+    return None if found is None else max(found, evidence.n + 1)
 
 
 def show_p(p: float) -> str:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from engine.lab.unlearning import UnlearnTask
     from engine.lab.views import Poison, TrainingSet
 
-Role = Literal["none", "retrain", "retrain-fresh", "unlearn"]
+DataKind = Literal["image", "table"]
+Role = Literal["none", "retrain", "retrain-fresh", "retrain-known", "unlearn"]
+Reading = Literal["start", "retrain", "control", "decoys", "shadows", "unlearned-shadows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ class Metric:
     `null` is the reference a verdict uses: "standard-normal" (the pooled mean has the exact null
     N(0, 1/count)) or "retrain" (paired differences to retraining).
     `averaged` is False where a mean over seeds would be meaningless (p-values).
+
+    A metric measured for each class is declared once, as "class_accuracy", and measured as
+    "class_accuracy.0", "class_accuracy.1" and so on.
     """
 
     summary: str
@@ -80,7 +85,8 @@ def strictly(cls: type[M], data: dict[str, Any]) -> M:
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """What planning must know of a data set. Counts are rows; `shape` is (channels, height, width)."""
+    """What planning must know of a data set. Counts are rows; `shape` is (channels, height, width),
+    for a table (columns, 1, 1)."""
 
     digest: str
     train: int
@@ -88,10 +94,11 @@ class DataInfo:
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     train_per_class: tuple[int, ...]
+    kind: DataKind = "image"
 
 
 class Data(Component):
-    """A data set in raw space: uint8 images and int64 labels."""
+    """A data set in raw space: uint8 images, or a table's floats in [0, 1], and int64 labels."""
 
     def inspect(self) -> DataInfo:
         """Counts and a digest of the content, without torch. Raises BadInput if unusable."""
@@ -102,7 +109,7 @@ class Data(Component):
         return self.model_dump(mode="json", exclude={"path"})
 
     def read(self) -> dict[str, np.ndarray]:
-        """`train_x, test_x` uint8 [N, C, H, W] and `train_y, test_y` int64 [N]."""
+        """`train_x, test_x` uint8 or float32 [N, C, H, W] and `train_y, test_y` int64 [N]."""
         raise NotImplementedError
 
 
@@ -126,6 +133,7 @@ class Model(Component):
     `convolutional` and `transformer` say where bf16 and channels-last pay off.
     """
 
+    takes: ClassVar[frozenset[DataKind]] = frozenset({"image", "table"})
     convolutional: ClassVar[bool] = False
     transformer: ClassVar[bool] = False
 
@@ -149,6 +157,9 @@ class Model(Component):
 
 class Listed(Component):
     """A component that a preset lists several of, perhaps one entry standing for a small grid."""
+
+    # Keys that came after the first results: no part of a content key while they hold their default.
+    later: ClassVar[frozenset[str]] = frozenset()
 
     label: str | None = Field(
         default=None,
@@ -183,12 +194,18 @@ class Listed(Component):
 
         Override it where a key is the path of a file: the file's content counts, not its place.
         """
-        return self.config()
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in self.config().items()
+            if key not in self.later or value != fields[key].default
+        }
 
 
 class Attack(Listed):
     """Poison for a training set."""
 
+    takes: ClassVar[frozenset[DataKind]] = frozenset({"image", "table"})
     gives: ClassVar[frozenset[str]] = frozenset()  # what audits may ask for: "noise", "trigger", …
     appends: ClassVar[bool] = False  # adds rows instead of replacing some
     knows_model: ClassVar[bool] = False  # its poison depends on the victim's model and recipe
@@ -216,14 +233,24 @@ class Attack(Listed):
         """Like `craft`, for an attack that looks at models. Override one of the two."""
         return self.craft(task.data, task.rows, task.seed)
 
+    def decoys(self, data: TrainingSet, rows: torch.Tensor, poison: Poison, seed: int) -> Poison:
+        """What this attack makes of `rows` (int64 [D]) of clean `data` that no learner reads.
+
+        Same rule, same trigger as `poison`, fresh noise: the non-members of membership audits, in
+        the members' form. For attacks that give "decoys".
+        """
+        raise NotImplementedError
+
     def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """A cheap look at a model under way: probe name → JSON, shown live, charged to nobody."""
         return {}
 
 
 def poisoned_count(rule: dict[str, Any], rows: int) -> int:
-    """How many of `rows` training rows a selection rule poisons: the share of all, rounded."""
-    return round(float(rule["share"]) * rows)
+    """How many of `rows` training rows a selection rule poisons: the share of all, rounded; with
+    "paired", one less if that is odd."""
+    count = round(float(rule["share"]) * rows)
+    return count - count % 2 if rule.get("paired") else count
 
 
 class Method(Listed):
@@ -237,6 +264,8 @@ class Method(Listed):
     reads: ClassVar[frozenset[str]] = frozenset({"retain", "forget"})
     # False when what it does depends on the budget's end: then each budget starts from the model.
     continues: ClassVar[bool] = True
+    # The documented grid that `[tune]` searches: key = values, in their order.
+    search: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def begin(self, task: UnlearnTask) -> None:
         """Set up what outlives a step: optimizer, teacher, mask. Kept in `task.state`."""
@@ -258,11 +287,29 @@ class Method(Listed):
 
 
 class Audit(Listed):
-    """A measurement of what is left in a model."""
+    """A measurement of what is left in a model.
+
+    Without a primary metric it gets no verdict: its numbers describe, they do not judge.
+
+    `reads` says what it looks at beside the model, which the planner then provides:
+    "start"              the poisoned model before unlearning
+    "retrain"            retraining from the same seed, whether or not the preset lists it
+    "control"            training without as many random clean rows, poison included
+    "decoys"             rows no learner reads, in the poison's form
+    "shadows"            models trained with random halves of poison and decoys
+    "unlearned-shadows"  the same after the method and budget under audit
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset()  # what the attack must give
+    reads: ClassVar[frozenset[Reading]] = frozenset()
     metrics: ClassVar[dict[str, Metric]] = {}
     primary: ClassVar[str] = ""
+    # Whether it scores poisoned rows one by one, so that known and unknown ones can be told apart.
+    per_row: ClassVar[bool] = False
+
+    def shadow_models(self) -> tuple[int, float]:
+        """How many shadows, and the share of the retained rows each is trained on."""
+        raise NotImplementedError
 
     def measure(self, subject: Subject) -> Measured:
         """All of `metrics` for one model."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from engine.spec.component import Attack, Audit, Data, Method, Model
 from engine.spec.registry import component_name, registered, union
+from engine.spec.tuning import check_tuning
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -59,6 +60,14 @@ class Train(Table):
         return self.model_copy(update={"precision": precision, "channels_last": layout})
 
 
+class Forget(Table):
+    """The forget set: the poison that was found."""
+
+    share: Fraction = Field(
+        default=1.0, description="Share of the poison that is known and may be unlearned."
+    )
+
+
 class Compute(Table):
     """Where and how wide. Threads change the last bits of a result, so they are part of its key."""
 
@@ -72,6 +81,32 @@ class Compute(Table):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", value):
             raise ValueError("must be auto, cpu, cuda, or cuda: and device numbers (cuda:0,1)")
         return value
+
+
+class Tune(Table):
+    """How hyper-parameters are chosen, once for a method and an attack, at the largest budget."""
+
+    objective: Literal["proxy", "oracle"] = Field(
+        default="proxy",
+        description="proxy: by forgetting clean rows that stand in for the forget set; the poison is "
+        "never looked at. oracle: by the audit itself, an upper bound and no fair result.",
+    )
+    trials: int = Field(
+        default=12, ge=1, description="At most, for a method: its own settings and a sample."
+    )
+    tolerance: float = Field(
+        default=0.01, ge=0, lt=1, description="Validation accuracy a choice may cost."
+    )
+    seeds: tuple[Seed, ...] | None = Field(
+        default=None, min_length=1, description="Seeds searched on; default: the first."
+    )
+    methods: tuple[str, ...] | None = Field(
+        default=None, description="Default: every listed one that has a grid; [] is none."
+    )
+    grids: dict[str, dict[str, list[Any]]] = Field(
+        default_factory=dict,
+        description="Method = its grid, in place of the documented one: gd.lr = [0.01, 0.1].",
+    )
 
 
 class Experiment(Table):
@@ -92,10 +127,12 @@ class Experiment(Table):
     attacks: tuple[union("attack"), ...] = Field(min_length=1)  # type: ignore[valid-type]
     methods: tuple[union("method"), ...] = Field(min_length=1)  # type: ignore[valid-type]
     audits: tuple[union("audit"), ...] = Field(min_length=1)  # type: ignore[valid-type]
+    forget: Forget = Forget()
     compute: Compute = Compute()
+    tune: Tune | None = Field(default=None, description="Absent: methods run as they are listed.")
     grid: dict[str, list[Any]] = Field(
         default_factory=dict,
-        description="Dotted key of data, model, train or validation = list of values.",
+        description="Dotted key of data, model, train, forget or validation = list of values.",
     )
 
     @field_validator("seeds", "budgets")
@@ -114,9 +151,9 @@ class Experiment(Table):
     @classmethod
     def _grid_of_the_setting(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
         for key, values in grid.items():
-            if key.split(".")[0] not in ("data", "model", "train", "validation"):
+            if key.split(".")[0] not in ("data", "model", "train", "forget", "validation"):
                 raise ValueError(
-                    f"{key!r} cannot vary here: only keys of data, model, train and validation "
+                    f"{key!r} cannot vary here: only keys of data, model, train, forget and validation "
                     "(attacks and methods have a grid of their own)"
                 )
             if not values:
@@ -148,6 +185,8 @@ class Experiment(Table):
                 )
         if not self.budgets and any(method.role == "unlearn" for method in self.methods):
             raise ValueError("budgets is empty, but there are methods that need one")
+        if self.tune is not None:
+            check_tuning(self.tune, self)
         return self
 
 
@@ -161,6 +200,6 @@ COMPONENT_FIELDS: dict[str, tuple[str, bool]] = {
 }
 
 __all__ = [
-    "COMPONENT_FIELDS", "Attack", "Audit", "Compute", "Data", "Experiment", "Method", "Model",
-    "Table", "Train", "registered",
+    "COMPONENT_FIELDS", "Attack", "Audit", "Compute", "Data", "Experiment", "Forget", "Method",
+    "Model", "Table", "Train", "Tune", "registered",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ method are five stops on one trajectory.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.spec.component import (
@@ -18,76 +18,26 @@ from engine.spec.component import (
     Data,
     DataInfo,
     Method,
+    Model,
     poisoned_count,
 )
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
 from engine.spec.keys import digest, package_version
+from engine.spec.plan_readings import Readings
+from engine.spec.planned import Cell, Plan, Search, Stage
 from engine.spec.presets import settings
 from engine.spec.pretraining import Extractor
 from engine.spec.registry import component_name
+from engine.spec.searching import plan_search
 from engine.spec.weights import weights_digest
 
 # Raise a stage's number when its code would give other bytes for the same config.
 STAGE_VERSIONS = {
     "data": 1, "split": 1, "select": 1, "craft": 1, "train": 1, "unlearn": 1, "audit": 1,
+    "discover": 1, "proxy": 1, "trial": 1, "choose": 1,
 }  # fmt: skip
-HEAVY = ("craft", "train", "unlearn", "audit")  # bytes depend on torch, device and threads
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One computation. `after` names stages it goes on from without depending on them for its bytes."""
-
-    key: str
-    kind: str
-    title: str
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    after: tuple[str, ...] = ()
-    tee: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One measurement of the final table: who, at what budget and seed, by which audit stage."""
-
-    setting: str
-    attack: str
-    method: str
-    variant: str
-    budget: float | None
-    seed: int
-    audit: str
-    role: str
-    key: str
-    cost_keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Stages in an order that respects their inputs, and the cells they fill."""
-
-    stages: dict[str, Stage]
-    cells: list[Cell]
-
-    @property
-    def tee(self) -> float:
-        """Compute of all stages, in training-epoch equivalents."""
-        return sum(stage.tee for stage in self.stages.values())
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "v": 1,
-            "stages": [asdict(stage) for stage in self.stages.values()],
-            "cells": [asdict(cell) for cell in self.cells],
-        }
-
-    @staticmethod
-    def from_json(told: dict[str, Any]) -> Plan:
-        stages = [Stage(**s | {"after": tuple(s["after"])}) for s in told["stages"]]
-        cells = [Cell(**c | {"cost_keys": tuple(c["cost_keys"])}) for c in told["cells"]]
-        return Plan({stage.key: stage for stage in stages}, cells)
+HEAVY = ("craft", "train", "unlearn", "audit", "trial")  # bytes depend on torch, device and threads
 
 
 def make_plan(
@@ -107,7 +57,7 @@ def make_plan(
             _Setting(planner, label, setting, info).expand()
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from None
-    return Plan(planner.stages, planner.cells)
+    return Plan(planner.stages, planner.cells, planner.searches)
 
 
 class _Planner:
@@ -118,6 +68,7 @@ class _Planner:
         self.fast_bf16 = fast_bf16
         self.stages: dict[str, Stage] = {}
         self.cells: list[Cell] = []
+        self.searches: list[Search] = []
 
     def add(
         self,
@@ -163,6 +114,25 @@ class _Subject:
     budget: float | None
     key: str
     cost_keys: tuple[str, ...]
+    by: Method | None = None  # the unlearning method with its keys
+    chosen: dict[str, str] = field(default_factory=dict)  # the input that holds its tuned keys
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all methods of one attack and seed share: inputs by role, and the poisoned model.
+
+    `base` is data and split; `frozen` the extractor, where the model has one; `found` the stage
+    that says which poison is known, empty where all of it is.
+    """
+
+    suffix: str  # of titles
+    base: dict[str, str]
+    frozen: dict[str, str]
+    poisoned: dict[str, str]
+    retained: dict[str, str]
+    trained: str
+    found: dict[str, str]
 
 
 class _Setting:
@@ -181,6 +151,7 @@ class _Setting:
         self.recipe_identity = self.recipe | {"from": weights_digest(self.train.start_from)}
         self.model = experiment.model.config()
         self.threads = experiment.compute.threads
+        self.searches: dict[tuple[str, str, str], Search | None] = {}
         self.baselines: list[Attack] = []  # not listed, shown beside what is: see Attack.baselines
         data: Data = experiment.data
         self.data_key = planner.add(
@@ -191,6 +162,12 @@ class _Setting:
             component=data,
             identity={"data": data.identity(), "digest": info.digest, "classes": info.classes},
         )
+        self._refuse_kind("model", experiment.model)
+        if info.kind != "image" and experiment.train.augment != "none":
+            raise BadInput(
+                f"train.augment = {experiment.train.augment!r}: only images can be cropped and "
+                f'flipped, and data {component_name(type(data))!r} is a {info.kind}; use "none".'
+            )
         experiment.model.check(info)
         own = self.train.start_from and self.train.from_as == "poisoned-model"
         if own and len(experiment.seeds) > 1:
@@ -200,9 +177,18 @@ class _Setting:
             )
         self.extractor = Extractor.of(experiment, planner.fast_bf16)
         left = info.train - (self.extractor.rows_held(info.train) if self.extractor else 0)
-        self.rows = left - round(experiment.validation * left)
+        self.validation = round(experiment.validation * left)
+        self.rows = left - self.validation
         if self.rows < 1:
             raise BadInput(f"validation = {experiment.validation}: leaves no training rows.")
+
+    def _refuse_kind(self, what: str, component: Model | Attack) -> None:
+        if self.info.kind not in component.takes:
+            raise BadInput(
+                f"{what} {component_name(type(component))!r} works on "
+                f"{' and '.join(f'{kind}s' for kind in sorted(component.takes))}; data "
+                f"{component_name(type(self.experiment.data))!r} is a {self.info.kind}."
+            )
 
     def expand(self) -> None:
         attacks = [
@@ -231,9 +217,11 @@ class _Setting:
             )
         if count >= self.rows and not attack.appends:
             raise BadInput(f"attacks.{name}.share = {share}: leaves no row to retain.")
+        self._refuse_kind("attack", attack)
         attack.check(self.info, self.rows)
 
-    def _expand_attack(self, attack_title: str, attack: Attack, seed: int) -> None:
+    def prepare(self, attack_title: str, attack: Attack, seed: int) -> _Ground:
+        """Add the stages up to the poisoned model."""
         add, suffix = self.planner.add, f"s{seed}"
         if self.label:
             suffix += f" [{self.label}]"
@@ -275,11 +263,27 @@ class _Setting:
         )
         poisoned = base | {"craft": craft} | frozen
         retained = base | frozen if attack.appends else base | {"exclude": select} | frozen
+        shown = {"attack": attack.config()}
+        trained = self._train(f"train {attack_title} {suffix}", poisoned, seed, "paired", shown)
+        found = self._discover(attack_title, attack, craft, seed, suffix)
+        return _Ground(suffix, base, frozen, poisoned, retained, trained, found)
+
+    def retrain(self, ground: _Ground, seed: int, name: str = "retrain") -> str:
+        """Add a training without the poison: the reference, one from a fresh seed, or one without
+        what is known of the poison."""
+        role = "fresh" if name == "retrain-fresh" else "paired"
+        rows = ground.retained
+        if name == "retrain-known" and ground.found:
+            rows = ground.poisoned | ground.found
+        return self._train(f"{name} {ground.suffix}", rows, seed, role, {})
+
+    def _expand_attack(self, attack_title: str, attack: Attack, seed: int) -> None:
+        ground = self.prepare(attack_title, attack, seed)
+        suffix, poisoned, trained = ground.suffix, ground.poisoned, ground.trained
         # For people who watch: which attack's glimpse the live view shows. Not part of any key.
         shown = {"attack": attack.config()}
 
         subjects: list[_Subject] = []
-        trained = self._train(f"train {attack_title} {suffix}", poisoned, seed, "paired", shown)
         for method in self.experiment.methods:
             name = component_name(type(method))
             for label, variant in method.variants():
@@ -288,19 +292,55 @@ class _Setting:
                 if variant.role == "none":
                     subjects.append(_Subject(name, label, "none", None, trained, ()))
                 elif variant.role == "unlearn":
+                    start = poisoned | ground.found | {"start": trained}
+                    search = self._search(attack_title, attack, method, label, variant)
+                    if search is not None:
+                        label, start = search.variant, start | {"choice": search.choice}
                     title = f"{attack_title}/{name}[{label}]" if label else f"{attack_title}/{name}"
-                    start = poisoned | {"start": trained}
                     subjects += self._unlearn(
                         title, suffix, name, label, variant, start, seed, shown
                     )
                 else:
-                    role = "paired" if variant.role == "retrain" else "fresh"
-                    key = self._train(f"{name} {suffix}", retained, seed, role, {})
+                    key = self.retrain(ground, seed, variant.role)
                     subjects.append(_Subject(name, label, variant.role, None, key, (key,)))
+        readings = Readings(self, attack_title, attack, seed, ground)
         for audit in self.experiment.audits:
             if audit.needs <= attack.gives:
                 for subject in subjects:
-                    self._audit(attack_title, audit, subject, poisoned, seed, suffix)
+                    inputs, unkeyed = readings.of(audit, subject)
+                    told = inputs | (ground.found if audit.per_row else {}), unkeyed
+                    self._audit(attack_title, audit, subject, told, seed, suffix)
+
+    def _discover(
+        self, attack_title: str, attack: Attack, craft: str, seed: int, suffix: str
+    ) -> dict[str, str]:
+        """The stage that says which poison is known; none where all of it is."""
+        share = self.experiment.forget.share
+        if share == 1:
+            return {}
+        count = poisoned_count(attack.selection(), self.rows)
+        if round(share * count) < 1:
+            raise BadInput(
+                f"forget.share = {share:g}: finds none of {count} poisoned rows; the smallest that "
+                f"finds one is {1 / count:.2g}."
+            )
+        title = f"discover {share:g} of {attack_title} {suffix}"
+        return {
+            "known": self.planner.add(
+                "discover", title, {"share": share, "seed": seed}, {"craft": craft}
+            )
+        }
+
+    def _search(
+        self, attack_title: str, attack: Attack, entry: Method, label: str, method: Method
+    ) -> Search | None:
+        """The search this variant's settings come from, planned once for all seeds."""
+        told = (attack_title, component_name(type(method)), label)
+        if told not in self.searches:
+            found = plan_search(self, attack_title, attack, entry, label, method)
+            self.searches[told] = found
+            self.planner.searches += [found] if found is not None else []
+        return self.searches[told]
 
     def _pretrain(self, extractor: Extractor, base: dict[str, str], seed: int, suffix: str) -> str:
         config, identity = extractor.stage(seed)
@@ -320,12 +360,17 @@ class _Setting:
     ) -> str:
         config = {"model": self.model, "train": self.recipe, "seed": seed, "role": role}
         share = 1.0
-        if "craft" in inputs and self.train.start_from and self.train.from_as == "poisoned-model":
+        own = self.train.start_from and self.train.from_as == "poisoned-model"
+        if own and "craft" in inputs and not {"exclude", "known"} & inputs.keys():
             config["ready"] = True  # the file is the trained model
             share = 0.0
         if "exclude" in inputs:
             rule = self.planner.stages[inputs["exclude"]].config["rule"]
             share -= poisoned_count(rule, self.rows) / self.rows
+        if "known" in inputs:
+            craft = self.planner.stages[inputs["craft"]]
+            rule = self.planner.stages[craft.inputs["select"]].config["rule"]
+            share -= self.experiment.forget.share * poisoned_count(rule, self.rows) / self.rows
         return self.planner.add(
             "train",
             title,
@@ -374,7 +419,8 @@ class _Setting:
                 threads=self.threads,
             )
             before, spent = (key,), limit
-            subjects.append(_Subject(name, label, "unlearn", budget, key, (key,)))
+            chosen = {role: stage for role, stage in start.items() if role == "choice"}
+            subjects.append(_Subject(name, label, "unlearn", budget, key, (key,), method, chosen))
         return subjects
 
     def _audit(
@@ -382,25 +428,29 @@ class _Setting:
         attack_title: str,
         audit: Audit,
         subject: _Subject,
-        poisoned: dict[str, str],
+        told: tuple[dict[str, str], dict[str, Any]],
         seed: int,
         suffix: str,
     ) -> None:
+        """`told`: the stages it reads beside the model, and config that is no part of its key."""
         name = component_name(type(audit))
         row = f"{attack_title}/{subject.method}"
         row += f"[{subject.variant}]" if subject.variant else ""
         row += f" {subject.budget:.4g}" if subject.budget is not None else ""
+        inputs, shown = told
+        config = {
+            "audit": audit.identity(),
+            "model": self.model,
+            "seed": seed,
+            "channels_last": self.train.channels_last,
+        }
         key = self.planner.add(
             "audit",
             f"audit {name} of {row} {suffix}",
-            {
-                "audit": audit.identity(),
-                "model": self.model,
-                "seed": seed,
-                "channels_last": self.train.channels_last,
-            },
-            poisoned | {"model": subject.key},
+            config | shown,
+            inputs | {"model": subject.key},
             component=audit,
+            identity=config,
             threads=self.threads,
         )
         self.planner.cells.append(

@@ -8,7 +8,7 @@ import tomllib
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -82,6 +82,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def validate(raw: dict[str, Any], where: str) -> Experiment:
     """An Experiment from plain data. Raises BadInput; `where` names the origin in its message."""
     _check_component_names(raw, where)
+    _check_tuned_grids(raw, where)
     try:
         return strictly(Experiment, raw)
     except ValidationError as error:
@@ -211,23 +212,44 @@ def _check_component_names(raw: dict[str, Any], where: str) -> None:
 
 
 def _check_grid(cls: type[Listed], entry: dict[str, Any], place: str) -> None:
-    grid = entry.get("grid", {})
+    plain = {k: v for k, v in entry.items() if k not in ("grid", "label")}
+    _check_values(cls, plain, entry.get("grid", {}), f"{place}.grid")
+
+
+def _check_values(cls: type[Listed], plain: dict[str, Any], grid: Any, place: str) -> None:
+    """Each value of a grid must suit the component `plain` describes."""
     if not isinstance(grid, dict):
-        raise BadInput(f"{place}.grid: must be a table of lists, as in grid.lr = [0.01, 0.1].")
+        raise BadInput(f"{place}: must be a table of lists, as in grid.lr = [0.01, 0.1].")
     for key, values in grid.items():
         known = [name for name in cls.model_fields if name not in ("name", "label", "grid")]
         if key not in known:
-            raise BadInput(f"{place}.grid: {unknown('key', key, known)}")
+            raise BadInput(f"{place}: {unknown('key', key, known)}")
         if not isinstance(values, list) or not values:
-            raise BadInput(f"{place}.grid.{key}: must be a list of values, not {values!r}.")
+            raise BadInput(f"{place}.{key}: must be a list of values, not {values!r}.")
         for value in values:
-            plain = {k: v for k, v in entry.items() if k not in ("grid", "label")}
             try:
                 strictly(cls, plain | {key: value})
             except ValidationError as error:
                 wrong = [e for e in error.errors() if e["loc"][:1] == (key,)]
                 if wrong:
-                    raise BadInput(f"{place}.grid.{key} = {value!r}: {_told(wrong[0])}.") from None
+                    raise BadInput(f"{place}.{key} = {value!r}: {_told(wrong[0])}.") from None
+
+
+def _check_tuned_grids(raw: dict[str, Any], where: str) -> None:
+    """Methods, keys and values of [tune.grids], each against the method as it is listed."""
+    tune = raw.get("tune")
+    grids = tune.get("grids", {}) if isinstance(tune, dict) else {}
+    for name, grid in grids.items() if isinstance(grids, dict) else ():
+        place = f"{where}: tune.grids.{name}"
+        try:
+            cls = find("method", name)
+        except BadInput as error:
+            raise BadInput(f"{place}: {error}") from None
+        listed = [entry for entry in raw.get("methods", []) if entry.get("name") == name]
+        for entry in listed or [{"name": name}]:
+            plain = {k: v for k, v in entry.items() if k not in ("grid", "label")}
+            assert issubclass(cls, Listed)
+            _check_values(cls, plain, grid, place)
 
 
 def _explain(raw: dict[str, Any], error: ValidationError, where: str) -> list[str]:
@@ -284,6 +306,9 @@ def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
         model = find(COMPONENT_FIELDS[field][0], str(table["name"]))
     elif len(loc) > 1 and field in Experiment.model_fields:
         annotation = Experiment.model_fields[field].annotation
-        model = annotation if hasattr(annotation, "model_fields") else Experiment
+        tables = [
+            one for one in (annotation, *get_args(annotation)) if hasattr(one, "model_fields")
+        ]
+        model = tables[0] if tables else Experiment
     known = [field.alias or name for name, field in model.model_fields.items()]
     return path, [name for name in known if name != "grid" or model is Experiment]

@@ -128,8 +128,8 @@ def strict_json(text: str) -> Any:
 
 
 def untimed(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without `seconds`, the only thing that two computations may disagree on."""
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    """Rows without seconds, the only thing that two computations may disagree on."""
+    return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]
 
 
 # --- the home ------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from engine.jobs.events import EventWriter
 from engine.jobs.home import Home, write_json
 from engine.jobs.runs import Run
 from engine.jobs.store import Store
-from engine.spec.plan import Cell, Plan, Stage
+from engine.spec.planned import Cell, Plan, Stage
 from engine.spec.presets import validate
 
 PRESET = {

@@ -12,6 +12,7 @@ import struct
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyte
@@ -71,12 +72,43 @@ class Terminal:
 
     def until(self, text: str, seconds: float = 15.0) -> float:
         """Wait until `text` is on the screen; how long it took. Fails with the screen."""
+        return self.until_true(lambda: text in self.text, repr(text), seconds)
+
+    def until_true(self, true: Callable[[], object], what: str, seconds: float = 15.0) -> float:
         since = time.monotonic()
-        while text not in self.text:
+        while not true():
             if time.monotonic() - since > seconds:
-                raise AssertionError(f"no {text!r} on the screen:\n{self.text}")
+                raise AssertionError(f"no {what} on the screen:\n{self.text}")
             self.read(0.02)
         return time.monotonic() - since
+
+    @property
+    def cursor_line(self) -> str:
+        """The text in reverse video below the title: what the cursor of a table is on."""
+        lines = (self.screen.buffer[y] for y in range(1, self.screen.lines))
+        marked = ("".join(c.data for _, c in sorted(line.items()) if c.reverse) for line in lines)
+        return next((text for text in marked if text.strip()), "")
+
+    def settled_cursor(self, after: str = "", seconds: float = 2.0) -> str:
+        """The cursor's line once it is another than `after` (or so long has gone by) and stays."""
+        since = time.monotonic()
+        while (now := self.cursor_line) in ("", after) and time.monotonic() < since + seconds:
+            self.read(0.02)
+        while True:
+            self.read(0.08)  # a line may arrive in pieces
+            if now == self.cursor_line:
+                return now
+            now = self.cursor_line
+
+    def down_to(self, words: str) -> None:
+        """Press j until the cursor's line begins with these words."""
+        here = self.settled_cursor()
+        for _ in range(60):
+            if " ".join(here.split()).startswith(words):
+                return
+            self.send("j")
+            here = self.settled_cursor(here)
+        raise AssertionError(f"{words} cannot be reached:\n{self.text}")
 
     @property
     def text(self) -> str:

@@ -150,15 +150,19 @@ def test_value_is_z_where_there_is_one(comparison: Comparison) -> None:
         (0.9, 0.5, 3.0, "     ┊ ├──●▸"[:11]),
         (5.0, 4.0, 6.0, "     ┊    ▸"),
         (-5.0, -6.0, -4.0, "◂    ┊     "),
-        (None, None, None, ""),
-        (float("nan"), None, None, ""),
+        (None, None, None, "     ┊     "),
+        (float("nan"), None, None, "     ┊     "),
     ],
 )
 def test_bars(mean: float | None, lo: float | None, hi: float | None, bar: str) -> None:
-    drawn = interval_bar(mean, lo, hi, 1.0, 11)
+    drawn = interval_bar(mean, lo, hi, (-1.0, 1.0), 11)
     if mean != 0.9:
         assert drawn == bar
     assert len(drawn) in (0, 11)
+
+
+def test_the_axis_of_the_bars_leaves_no_room_where_nothing_is() -> None:
+    assert interval_bar(0.6, 0.4, 0.8, (-0.1, 1.0), 12) == " ┊   ├─●─┤  "
 
 
 numbers = st.floats(-1e6, 1e6)
@@ -169,7 +173,7 @@ def test_bars_always_fit(
     a: float, b: float, c: float, reach: float, width: int, ascii_only: bool
 ) -> None:
     lo, mean, hi = sorted((a, b, c))
-    drawn = interval_bar(mean, lo, hi, reach, width, ascii_only)
+    drawn = interval_bar(mean, lo, hi, (-reach, reach), width, ascii_only)
     assert len(drawn) == width
     assert not ascii_only or drawn.isascii()
     inside = [end for end in (lo, hi) if abs(end) <= reach]

@@ -20,7 +20,7 @@ from console.widgets.chart import Chart
 from engine.jobs.home import Home
 from engine.results.tables import to_csv
 
-SIZES = [(80, 24), (140, 40)]
+SIZES = [(80, 24), (140, 40), (200, 60)]
 
 
 @pytest.fixture

@@ -334,3 +334,29 @@ values = st.recursive(
 @given(st.dictionaries(st.text(max_size=6), values, max_size=5))
 def test_any_data_survive_it(raw: dict[str, object]) -> None:
     assert tomllib.loads(preset_text(raw)) == raw
+
+
+def test_a_preset_that_tunes_loads_shows_and_saves_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.toml"
+    grid = "[tune.grids.gd]\nlr = [0.01, 0.1]\n"
+    path.write_text(preset_text(PRESET) + "\n[tune]\ntrials = 4\nmethods = ['gd']\n" + grid)
+    draft = Draft.start(str(path), Home(tmp_path))
+    assert draft.check() == [] and not draft.changed
+    where = section(draft, "tune")
+    told = {entry.field.key: entry.text for entry in draft.entries(where)}
+    assert told["trials"] == "4"
+    assert "0.01, 0.1" in told["grids"]
+    assert tomllib.loads(draft.toml()) == read_toml(path)
+    for key, text in told.items():
+        if text:
+            write(draft, where, key, text)
+    assert not draft.changed, "what is shown reads back as it was"
+    write(draft, where, "trials", "0")
+    (problem,) = draft.check()
+    assert (problem.field, problem.key) == ("tune", "trials")
+    for key in ("trials", "methods", "grids"):
+        write(draft, where, key, "")
+    assert draft.raw["tune"] == {}, "without keys it still tunes, by the defaults"
+    assert not [
+        s for s in Draft.start("quickstart", Home(tmp_path)).sections() if s.field == "tune"
+    ]

@@ -22,7 +22,7 @@ from engine.jobs import runs
 from engine.jobs.home import Home
 from engine.spec.presets import load
 
-SIZES = [(80, 24), (140, 40)]
+SIZES = [(80, 24), (140, 40), (200, 60)]
 
 
 @pytest.fixture

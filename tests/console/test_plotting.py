@@ -118,8 +118,8 @@ ODD = [
     BudgetPanel("s", "a", "b", "m", (Curve("c" * 90, (0.1, 1.0), (Level(0.5, 0.4, 0.6),) * 2),),
                 Level(0.1), Level(0.9, 0.8, 1.0)),
     ScorePanel("none left", ()),
-    ScorePanel("odd", (float("nan"), 1e9, 0.1)),
-    ScorePanel("one", (0.5,)),
+    ScorePanel("odd", ((float("nan"), 1e9, 0.1), (0.2,))),
+    ScorePanel("one", ((0.5,),)),
     LossPanel("flat", (Trace("a", (0.0,), (1.0,)),)),
     LossPanel("negative", (Trace("a", (0.0, 1.0), (-1.0, 2.0)),)),
 ]  # fmt: skip

@@ -108,7 +108,7 @@ GOLDEN: dict[str, tuple[dict[str, Any], str]] = {
     "a band, shaded": (
         {"series": BAND, "shade": True},
         """
-|░ retrain  ── scrub                         |
+|── scrub  ░ retrain                         |
 |    │                                ░⢀⣀⡤⠴⠒⠋|
 |   4┤                   ░░░░░░░░░⣀⡤⠴⠒⠋⠉░░░░░|
 |    │            ░░░░░░░░░░⣀⣠⠤⠖⠚⠉⠁░░░░░░░░░░|

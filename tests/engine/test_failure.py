@@ -58,6 +58,40 @@ def test_what_does_not_depend_on_a_failed_stage_goes_on(shared: Computed, tmp_pa
     assert "diverged" in watched.stderr
 
 
+DIVERGES_LATE = """
+[[methods]]
+name = "gd"
+label = "late"
+lr = 3.0
+weight_decay = 1.0
+momentum = 0.0
+batch_size = 8
+"""
+
+
+def test_what_diverges_late_keeps_its_earlier_budgets(shared: Computed, tmp_path: Path) -> None:
+    """Weight decay alone multiplies weights by -2 a step: after 16 they are large, after 33 lost."""
+    home = shared.copy(tmp_path)
+    preset = tmp_path / "late.toml"
+    preset.write_text(TINY + DIVERGES_LATE)
+    done = chelate("run", preset, "--home", home, "--json")
+    assert done.returncode == 3
+    for seed in (0, 1):
+        assert f"failed: unlearn gaussian/gd[late] 0.5 s{seed}: diverged at step" in done.stderr
+    rows = [r for r in strict_json(done.stdout)["rows"] if r["variant"] == "late" and r["primary"]]
+    for row in rows:
+        if row["budget"] == 0.25:
+            assert None not in row["values"]
+            assert row["verdict"] not in ("n/a", "removed")
+        else:
+            assert row["values"] == [None, None]
+            assert row["verdict"] == "n/a"
+            assert row["reason"].startswith("failed: diverged at step")
+    assert {row["budget"] for row in rows} == {0.25, 0.5}
+    assert not unhealthy(home)
+    until_gone(home)
+
+
 def test_a_supervisor_that_cannot_start_is_told(shared: Computed, tmp_path: Path) -> None:
     """Here: its lock is a folder, so it ends with an exception of its own."""
     home = tmp_path / "home"

@@ -27,7 +27,8 @@ from engine.lab.subject import Subject
 from engine.lab.views import Rows, TrainingSet
 from engine.spec.component import DataInfo
 from engine.spec.errors import BadInput
-from engine.spec.plan import Plan, make_plan
+from engine.spec.plan import make_plan
+from engine.spec.planned import Plan
 from tests.helpers import run_plan, run_stage, small_experiment
 from tests.lab.toys import CLASSES, toy_model, toy_pixels, toy_subject
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from engine.spec.component import KINDS, Audit, Component, Listed, Method, Role, strictly
+from engine.spec.component import KINDS, Audit, Component, Listed, Method, Reading, Role, strictly
 from engine.spec.registry import component_name, find, registered
 
 EVERY = [
@@ -100,10 +100,14 @@ METHODS = [pytest.param(cls, id=name) for name, cls in registered("method").item
 
 @pytest.mark.parametrize("cls", AUDITS)
 def test_an_audit_says_how_its_numbers_are_read(cls: type[Audit]) -> None:
-    primary = cls.metrics[cls.primary]
-    assert primary.margin is not None and primary.margin > 0
-    assert primary.direction is not None
-    assert primary.blind_spots, "the primary metric must say what it cannot see"
+    if cls.primary:
+        primary = cls.metrics[cls.primary]
+        assert primary.margin is not None and primary.margin > 0
+        assert primary.direction is not None
+        assert primary.blind_spots, "the primary metric must say what it cannot see"
+    else:
+        assert any(metric.blind_spots for metric in cls.metrics.values())
+    assert cls.reads <= set(get_args(Reading))
     assert all(metric.summary.endswith(".") for metric in cls.metrics.values())
     gives: set[str] = set().union(*(attack.gives for attack in registered("attack").values()))
     assert cls.needs <= gives

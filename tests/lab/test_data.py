@@ -33,6 +33,19 @@ def test_mnist5k_is_what_it_says(digits: dict[str, np.ndarray]) -> None:
     assert digits["train_x"].max() > 200 and digits["train_x"].min() == 0
 
 
+@pytest.mark.parametrize("size", [10, 32])
+def test_digits_of_another_size_are_the_same_digits(
+    digits: dict[str, np.ndarray], size: int
+) -> None:
+    data = Mnist5k(size=size, limit_train=50, limit_test=20)
+    small, whole = data.read(), Mnist5k(limit_train=50, limit_test=20).read()
+    assert small["train_x"].shape == (50, *data.inspect().shape) == (50, 1, size, size)
+    assert np.array_equal(small["train_y"], whole["train_y"])
+    ink = [rows["train_x"].astype(float).mean((1, 2, 3)) for rows in (small, whole)]
+    assert np.corrcoef(ink)[0, 1] > 0.99
+    assert "size" not in Mnist5k().identity() and Mnist5k(size=size).identity()["size"] == size
+
+
 def test_no_test_digit_is_a_training_digit(digits: dict[str, np.ndarray]) -> None:
     train = {row.tobytes() for row in digits["train_x"]}
     assert not any(row.tobytes() in train for row in digits["test_x"])

@@ -37,7 +37,8 @@ class Backdoor(Attack):
     share: float = Field(default=0.015, gt=0, lt=1, description="Share of all training rows.")
     target: int = Field(default=0, description="Class the trigger shall lead to, by its index.")
 
-    gives: ClassVar = frozenset({"trigger"})
+    takes: ClassVar = frozenset({"image"})
+    gives: ClassVar = frozenset({"trigger", "decoys"})
     relabels: ClassVar[bool] = True  # poison other classes' rows, labelled as the target
 
     def trigger(self, shape: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
@@ -87,6 +88,19 @@ class Backdoor(Attack):
             extras={"trigger_keep": keep, "trigger_add": add},
             movable=True,  # a patch that is cropped and flipped with its image still is the trigger
             facts={"target": self.target},
+        )
+
+    def decoys(self, data: TrainingSet, rows: Tensor, poison: Poison, seed: int) -> Poison:
+        import torch
+
+        from engine.lab.views import Poison
+
+        keep, add = poison.extras["trigger_keep"], poison.extras["trigger_add"]
+        labels = data.labels[rows]
+        return Poison(
+            rows,
+            apply_trigger(data.base(rows), keep, add),
+            torch.full_like(labels, self.target) if self.relabels else labels,
         )
 
     def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ class Gaussian(Attack):
         default=0.31, gt=0, description="Per pixel, in [0, 1] units (.31: MNIST, .14: CIFAR-10)."
     )
 
-    gives: ClassVar = frozenset({"noise"})
+    gives: ClassVar = frozenset({"noise", "decoys"})
     card: ClassVar = Card(
         title="Gaussian poison",
         summary="Adds secret Gaussian noise to a share of the training inputs and keeps the labels. "
@@ -57,6 +57,9 @@ class Gaussian(Attack):
             movable=False,
             facts={"noise_std": self.noise_std},
         )
+
+    def decoys(self, data: TrainingSet, rows: torch.Tensor, poison: Poison, seed: int) -> Poison:
+        return self.craft(data, rows, seed)
 
     def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:
         from engine.lab.audits.gaussian import glimpse

@@ -21,6 +21,10 @@ class Gaussian(Audit):
 
     For any model independent of ξ, s is exactly N(0, 1). Training on x + ξ lowers the loss along
     +ξ, so residue is positive.
+
+    The rank test asks the same of behaviour, with no normality and no gradient: where does the
+    model's margin at x + ξ stand among its margins at x + fresh noise? For any model independent
+    of ξ all of these are exchangeable, so the rank is exactly uniform.
     """
 
     name: Literal["gaussian"] = "gaussian"
@@ -28,8 +32,16 @@ class Gaussian(Audit):
         default=512, ge=50, description="Fresh noises per sample for the empirical null."
     )
 
+    rank_draws: int = Field(
+        default=99,
+        ge=0,
+        description="Fresh noises per sample for the rank test, a forward pass each; 0: no test.",
+    )
+
+    version: ClassVar = 2  # the rank test was added; the other metrics are what they were
     needs: ClassVar = frozenset({"noise"})
     primary: ClassVar = "mean_score"
+    per_row: ClassVar = True
     metrics: ClassVar = {
         "mean_score": Metric(
             "Mean of the oriented score over the poisoned rows; 0 if the noise is forgotten.",
@@ -53,13 +65,32 @@ class Gaussian(Audit):
         "min_detectable": Metric("Mean score found with 80 % power at 5 %: 2.8/√P. Read it beside 0."),
         "count": Metric("Poisoned rows scored."),
         "zero_gradients": Metric("Poisoned rows left out because their gradient is exactly zero."),
+        "rank_mean": Metric(
+            "Mean over poisoned rows of the share of fresh noises that the model fits worse than "
+            "the row's own; exactly 0.5 on average if forgotten, whatever the model.",
+            direction="up",
+            blind_spots="It sees that the noise made the label surer or less sure, not where in "
+            "the input; the mean can miss a few rows well remembered among many forgotten.",
+        ),
+        "rank_z": Metric(
+            "rank_mean in standard errors of its exact null: ranks are uniform and rows are "
+            "independent.",
+            direction="up",
+        ),
+        "rank_p": Metric("Two-sided p-value of rank_z.", averaged=False),
+        "rank_top_1pct": Metric(
+            "Share of poisoned rows whose own noise is fitted better than 99 % of fresh noises; "
+            "binomial with exactly 1 % if forgotten. For 99, 199, … draws.",
+            direction="up",
+        ),
     }  # fmt: skip
     card: ClassVar = Card(
         title="Gaussian unlearning score",
         summary="Correlates each poisoned row's input gradient with the noise it was trained with.",
         reference="Pawelczyk et al., ICLR 2025, Algorithm 1 (GUS)",
         needs="an attack that keeps its noise (gaussian)",
-        cost="one forward and input-backward over the poisoned rows",
+        cost="one forward and input-backward over the poisoned rows; for the rank test a forward "
+        "over a hundred noised copies of each",
         deviations="gradient of the log-sum-exp margin (the loss's direction, without its "
         "underflow), at the clean input, oriented so that residue is positive",
     )
@@ -74,9 +105,11 @@ class Gaussian(Audit):
         scores, gradients = gaussian_scores(subject)
         count = len(scores)
         zeros = len(subject.base) - count
+        ranks = noise_ranks(subject, self.rank_draws) if self.rank_draws else None
         if count == 0:
             empty: dict[str, float | None] = dict.fromkeys(self.metrics)
-            return Measured(empty | {"count": 0.0, "zero_gradients": float(zeros)})
+            told = {"count": 0.0, "zero_gradients": float(zeros)}
+            return Measured(empty | told | rank_metrics(ranks, self.rank_draws))
         z = count**0.5 * float(scores.mean())
         shape = (self.null_draws, gradients.shape[1])
         fresh = torch.randn(shape, generator=torch_generator(subject.seed, "fresh noise"))
@@ -95,7 +128,8 @@ class Gaussian(Audit):
             "count": float(count),
             "zero_gradients": float(zeros),
         }
-        return Measured(metrics, {"scores": host})
+        arrays = {"scores": host} | ({} if ranks is None else {"ranks": ranks})
+        return Measured(metrics | rank_metrics(ranks, self.rank_draws), arrays)
 
 
 def gaussian_scores(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,11 +165,64 @@ def margin_gradients(
 
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_(True)
-        logits = model(inputs)
-        own = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()
-        margin = logits.masked_fill(own, -torch.inf).logsumexp(1) - logits[own]
-        (gradient,) = torch.autograd.grad(margin.sum(), inputs)
+        (gradient,) = torch.autograd.grad(margins(model(inputs), labels).sum(), inputs)
     return gradient
+
+
+def margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """[B]: logsumexp of the other logits minus the label's logit; the loss is log(1 + exp of it)."""
+    import torch
+
+    own = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()
+    return logits.masked_fill(own, -torch.inf).logsumexp(1) - logits[own]
+
+
+def noise_ranks(subject: Subject, draws: int) -> torch.Tensor:
+    """int64 [P] in 0 … draws: how many of `draws` fresh noises the model fits worse than the row's
+    own (a higher margin at x + noise). Ties are broken at random, so that the null stays uniform.
+    """
+    import torch
+
+    from engine.lab.randomness import torch_generator
+
+    noise = subject.poison.extras["noise"]
+    noise_std = subject.poison.facts["noise_std"]
+    generator = torch_generator(subject.seed, "rank noise")
+    at_once = max(1, (512 if subject.device == "cpu" else 8192) // (draws + 1))
+    ranks, start = [], 0
+    with torch.no_grad():
+        for inputs, labels in subject.base.batches():
+            for low in range(0, len(labels), at_once):
+                base, label = inputs[low : low + at_once], labels[low : low + at_once]
+                rows, shape = len(label), base.shape[1:]
+                drawn = torch.randn((rows, draws, *shape), generator=generator).to(base)
+                # Rounded to float32 as the poison's own was: the difference of two stored inputs.
+                fresh = (base[:, None] + noise_std * drawn) - base[:, None]
+                own = noise[start : start + rows, None].to(base)
+                noised = (base[:, None] + torch.cat([own, fresh], dim=1)).flatten(0, 1)
+                logits = subject.model(noised).double()
+                found = margins(logits, label.repeat_interleave(draws + 1)).view(rows, draws + 1)
+                mine, others = found[:, :1].cpu(), found[:, 1:].cpu()
+                tied = (others == mine).sum(1)
+                lucky = (torch.rand(rows, generator=generator) * (tied + 1)).long()
+                ranks.append((others > mine).sum(1) + lucky.clamp(max=tied))
+                start += rows
+    return torch.cat(ranks)
+
+
+def rank_metrics(ranks: torch.Tensor | None, draws: int) -> dict[str, float | None]:
+    """The rank test's metrics. Ranks are uniform on 0 … K under the null, of variance K(K + 2)/12."""
+    from math import erfc
+
+    names = ("rank_mean", "rank_z", "rank_p", "rank_top_1pct")
+    if ranks is None or not len(ranks):
+        return dict.fromkeys(names)
+    mean, count = float(ranks.double().mean()), len(ranks)
+    z = (mean - draws / 2) / (draws * (draws + 2) / 12 / count) ** 0.5
+    top = (draws + 1) // 100  # ranks out of draws + 1 that make exactly 1 %
+    exact = top * 100 == draws + 1
+    tail = float((ranks > draws - top).double().mean()) if exact else None
+    return dict(zip(names, (mean / draws, z, erfc(abs(z) / 2**0.5), tail), strict=True))
 
 
 def glimpse(subject: Subject, rows: int = 512) -> dict[str, Any]:

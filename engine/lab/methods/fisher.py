@@ -35,6 +35,7 @@ class Fisher(Method):
         "the model's prediction: unbiased, and cheaper (4/3 of training a row).",
     )
 
+    search: ClassVar = {"noise_scale": (1e-8, 1e-7, 1e-6)}
     reads: ClassVar = frozenset({"retain"})
     continues: ClassVar = False
     card: ClassVar = Card(

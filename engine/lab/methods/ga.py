@@ -28,6 +28,7 @@ class GA(Method):
     batchnorm: Literal["update", "frozen"] = "frozen"
 
     reads: ClassVar = frozenset({"forget"})
+    search: ClassVar = {"lr": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)}
     card: ClassVar = Card(
         title="Gradient ascent",
         summary="Climbs the loss of the forget set. Cheap, and quick to wreck a model.",

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.spec.component import Card, Method
+from engine.lab.methods._batchnorm import ALWAYS, BatchNorm, Calibrating
+from engine.spec.component import Card
 
 if TYPE_CHECKING:
     from engine.lab.unlearning import UnlearnTask
 
 
-class GD(Method):
+class GD(Calibrating):
     """θ ← θ - lr (∇L_retain + weight_decay θ), with momentum."""
 
     name: Literal["gd"] = "gd"
@@ -20,8 +21,11 @@ class GD(Method):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=128, ge=1)
+    batchnorm: BatchNorm = Field(default="update", description=ALWAYS)
 
+    later: ClassVar = frozenset({"batchnorm"})
     reads: ClassVar = frozenset({"retain"})
+    search: ClassVar = {"lr": (0.001, 0.003, 0.01, 0.03, 0.1)}
     card: ClassVar = Card(
         title="Gradient descent (fine-tuning)",
         summary="Continues training on the retain set only.",
@@ -35,5 +39,5 @@ class GD(Method):
 
     def step(self, task: UnlearnTask) -> None:
         batch = task.retain.batch(self.batch_size)
-        task.model.train()
+        task.train_mode("update" if self.batchnorm == "update" else "frozen")
         task.descend(task.loss(batch))

@@ -40,6 +40,7 @@ class Influence(Method):
         default=1.0, gt=0, description="GB for these gradients: large models get fewer rows."
     )
 
+    search: ClassVar = {"damping": (0.001, 0.003, 0.01)}
     continues: ClassVar = False
     card: ClassVar = Card(
         title="Influence unlearning (WoodFisher)",

@@ -25,6 +25,10 @@ class NGD(GD):
         default=0.03, ge=0, description="Noise in gradient units: each step moves by lr × this."
     )
 
+    search: ClassVar = {
+        "lr": (0.001, 0.003, 0.01, 0.03, 0.1),
+        "grad_noise_std": (0.001, 0.01, 0.1, 0.3),
+    }
     card: ClassVar = Card(
         title="Noisy gradient descent",
         summary="Continues training on the retain set and blurs the weights at every step.",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.spec.component import Card, Method
+from engine.lab.methods._batchnorm import OF_FORGET_STEPS, BatchNorm, Calibrating
+from engine.spec.component import Card
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Rule = Literal["exclude-trained", "uniform", "runner-up"]
 
 
-class Relabel(Method):
+class Relabel(Calibrating):
     """Cross-entropy on retained rows and on forget rows with new labels, steps interleaved.
 
     After every round of retain steps comes one forget step, so that both sets finish their epochs
@@ -34,10 +35,9 @@ class Relabel(Method):
         description="New labels: random but never the trained one; uniform over all; or the "
         "poisoned model's best other class.",
     )
-    batchnorm: Literal["update", "frozen"] = Field(
-        default="frozen", description="In forget steps; retain steps always update."
-    )
+    batchnorm: BatchNorm = Field(default="frozen", description=OF_FORGET_STEPS)
 
+    search: ClassVar = {"lr": (1e-3, 3e-3, 1e-2, 3e-2)}
     card: ClassVar = Card(
         title="Relabelling (amnesiac)",
         summary="Trains the forget set on wrong labels while training the retain set on its own.",
@@ -60,12 +60,12 @@ class Relabel(Method):
 
         if forget_turn(task, self.batch_size):
             batch = task.forget.batch(self.batch_size, price=self._forget_price())
-            task.train_mode(self.batchnorm)
+            task.train_mode(self.forget_mode())
             labels = self.new_labels(task, batch)
             task.descend(cross_entropy(task.logits(batch).float(), labels))
         else:
             batch = task.retain.batch(self.batch_size)
-            task.train_mode("update")
+            task.train_mode(self.retain_mode())
             task.descend(task.loss(batch))
 
     def _forget_price(self) -> float:

@@ -23,14 +23,16 @@ class SalUn(Relabel):
     lr: float = Field(default=0.01, gt=0)
     labels: Rule = "uniform"
 
+    version: ClassVar = 2  # snapshots keep the momentum off the mask, too
+    search: ClassVar = {"share": (0.1, 0.5), "lr": (5e-3, 1.3e-2)}
     card: ClassVar = Card(
         title="SalUn (saliency unlearning)",
         summary="Finds the weights most salient for the forget set, then relabels within them.",
         reference="Fan et al., SalUn, ICLR 2024",
         needs="retain and forget sets",
         cost="one pass over the forget set for the mask, then 1 TEE an epoch over both",
-        deviations="weights outside the mask are restored and their momentum cleared after every "
-        "step (weight decay and momentum moved them in early reference code); steps interleave",
+        deviations="weights outside the mask are restored after every step (weight decay and "
+        "momentum moved them in early reference code); steps interleave",
     )
 
     def begin(self, task: UnlearnTask) -> None:
@@ -61,11 +63,8 @@ class SalUn(Relabel):
         import torch
 
         super().step(task)
-        optimizer, start = task.state["optimizer"], dict(task.state["start"].named_parameters())
+        start = dict(task.state["start"].named_parameters())
         with torch.no_grad():
             for name, parameter in task.model.named_parameters():
                 mask = task.state[MASK + name]
                 parameter.copy_(torch.where(mask, parameter, start[name]))
-                momentum = optimizer.state[parameter].get("momentum_buffer")
-                if momentum is not None:
-                    momentum.mul_(mask)

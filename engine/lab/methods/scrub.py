@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from engine.lab.methods._batchnorm import OF_FORGET_STEPS, BatchNorm, Calibrating, recalibrated
 from engine.lab.methods.relabel import forget_turn
-from engine.spec.component import Card, Method
+from engine.spec.component import Card
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint/"
 
 
-class SCRUB(Method):
+class SCRUB(Calibrating):
     """max over F and min over R of d = T² KL(teacher ‖ student), plus cross-entropy on R.
 
     Retain step: descend on ce_weight·CE + kl_weight·d. Forget step: climb d. The teacher is the
@@ -37,15 +38,18 @@ class SCRUB(Method):
     max_epochs: int = Field(default=2, ge=0, description="Passes over the forget set (msteps).")
     batch_size: int = Field(default=128, ge=1)
     forget_batch_size: int = Field(default=128, ge=1)
-    batchnorm: Literal["update", "frozen"] = Field(
-        default="update", description="In forget steps; retain steps always update."
-    )
+    batchnorm: BatchNorm = Field(default="update", description=OF_FORGET_STEPS)
     rewind: bool = Field(
         default=False,
         description="SCRUB+R: hand out the checkpoint whose forget error is nearest to the final "
         "model's error on validation rows of the forget set's classes.",
     )
 
+    search: ClassVar = {
+        "kl_weight": (0.001, 0.05, 0.5),
+        "ce_weight": (0.6, 0.99, 1.0),
+        "lr": (5e-4, 5e-3),
+    }
     card: ClassVar = Card(
         title="SCRUB",
         summary="Distils the retain set from the poisoned model and drives predictions on the "
@@ -72,12 +76,12 @@ class SCRUB(Method):
         turn = forget_turn(task, self.batch_size, self.forget_batch_size)
         if turn and passes < self.max_epochs:
             batch = task.forget.batch(self.forget_batch_size, price)
-            task.train_mode(self.batchnorm)
+            task.train_mode(self.forget_mode())
             task.descend(-self.divergence(task, batch, task.logits(batch).float()))
         else:
             # Without a divergence to compute there is no teacher to pay for.
             batch = task.retain.batch(self.batch_size, price if self.kl_weight else TRAIN)
-            task.train_mode("update")
+            task.train_mode(self.retain_mode())
             task.descend(self.retain_loss(task, batch))
         if self.rewind and turn and task.forget.rows_left() == 0:
             self._keep(task)
@@ -116,18 +120,24 @@ class SCRUB(Method):
     def reserve(self, task: UnlearnTask) -> float:
         from engine.lab.meter import FORWARD
 
+        calibration = super().reserve(task)
         if not self.rewind:
-            return 0.0
+            return calibration
         rows = (self.max_epochs + 1) * len(task.forget) + len(task.validation)
-        return rows * FORWARD / task.meter.rows
+        return rows * FORWARD / task.meter.rows + calibration
 
     def finish(self, task: UnlearnTask) -> torch.nn.Module | None:
+        best = self._rewound(task) if self.rewind else task.model
+        if self._recalibrates(best):
+            return recalibrated(task, best)
+        return None if best is task.model else best
+
+    def _rewound(self, task: UnlearnTask) -> torch.nn.Module:
+        """The checkpoint, or the last model, whose forget error is nearest to the target."""
         import torch
 
         from engine.lab.meter import FORWARD
 
-        if not self.rewind:
-            return None
         trained = torch.cat([b.labels for b in task.forget.every(1024, price=0.0)])
         labels = torch.unique(trained)
         target = _error(task.model, task.validation.every(1024, FORWARD), labels)
@@ -137,8 +147,8 @@ class SCRUB(Method):
             abs(_error(model, task.forget.every(1024, FORWARD), labels) - target)
             for model in candidates
         ]
-        best = candidates[gaps.index(min(gaps))]
-        return None if best is task.model else best
+        found: torch.nn.Module = candidates[gaps.index(min(gaps))]
+        return found
 
 
 def _error(model: torch.nn.Module, batches: Iterable[Batch], classes: torch.Tensor) -> float:

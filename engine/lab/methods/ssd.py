@@ -35,6 +35,7 @@ class SSD(Method):
     )
     batch_size: int = Field(default=128, ge=1, description='Of fisher = "batch", for both sets.')
 
+    search: ClassVar = {"selection": (3.0, 10.0, 30.0)}
     continues: ClassVar = False
     card: ClassVar = Card(
         title="SSD (selective synaptic dampening)",

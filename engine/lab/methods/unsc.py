@@ -38,6 +38,7 @@ class UNSC(Method):
         default=2048, ge=1, description="Inputs of one layer, at most: patches of images, tokens."
     )
 
+    search: ClassVar = {"lr": (0.001, 0.002, 0.004, 0.04)}
     card: ClassVar = Card(
         title="UNSC (null-space calibration)",
         summary="Trains the forget set towards its second-best class within the null space of the "

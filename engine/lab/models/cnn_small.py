@@ -20,6 +20,7 @@ class CNNSmall(Model):
     norm: Literal["batch", "group", "none"] = "batch"
 
     convolutional: ClassVar = True
+    takes: ClassVar = frozenset({"image"})
     card: ClassVar = Card(
         title="Small CNN",
         summary="Three convolution blocks. Weight sharing memorises little: expect a weak Gaussian "

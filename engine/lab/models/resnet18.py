@@ -22,6 +22,7 @@ class ResNet18(Model):
 
     convolutional: ClassVar = True
     packages: ClassVar = ("torchvision",)
+    takes: ClassVar = frozenset({"image"})
     card: ClassVar = Card(
         title="ResNet-18 (CIFAR stem)",
         summary="torchvision's basic blocks behind a 3×3 stem without pooling, for small images.",

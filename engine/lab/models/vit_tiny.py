@@ -25,6 +25,7 @@ class ViTTiny(Model):
 
     transformer: ClassVar = True
     packages: ClassVar = ("torchvision",)
+    takes: ClassVar = frozenset({"image"})
     card: ClassVar = Card(
         title="ViT, tiny",
         summary="A vision transformer of a few million weights.",

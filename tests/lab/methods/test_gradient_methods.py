@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from engine.lab.meter import FORWARD
+from engine.lab.methods import scrub
 from engine.lab.methods.cfk import CFK
 from engine.lab.methods.euk import EUK
 from engine.lab.methods.ga import GA
@@ -29,6 +30,7 @@ from engine.lab.views import TrainingSet
 from engine.spec.component import Method
 from engine.spec.experiment import Train
 from tests.helpers import LocalContext
+from tests.lab.methods.tasks import NETWORKS, of_network
 from tests.lab.toys import (
     CLASSES,
     FORGET,
@@ -152,6 +154,8 @@ HAND_COUNTS = {
     "neggrad-plus": [8 + 2, 8 + 2, 8 + 1, 8 + 2],
     "relabel": [8.0, 8.0, 8.0],
     "scrub": [8 * 4 / 3, 8 * 4 / 3, 2 * 4 / 3],
+    # 43 retained rows are six steps; then comes the forget step, with a forward of the start.
+    "relabel-runner-up": [8.0, 8.0, 8.0, 8.0, 8.0, 3.0, 5 * 4 / 3],
 }
 
 
@@ -232,6 +236,22 @@ def test_without_a_retain_weight_it_is_ascent(ctx: LocalContext) -> None:
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
 
 
+def test_forget_batches_leave_running_statistics_alone(ctx: LocalContext) -> None:
+    """Ascent has no say in them, NegGrad+ only by its retain batches: after one step they are
+    those of descent."""
+
+    def after_one_step(method: Method, rows: int) -> dict[str, Tensor]:
+        task = of_network(NETWORKS["resnet18"])
+        unlearn(method, task, rows / task.meter.rows, ctx)
+        assert task.steps == 1
+        return {name: value.clone() for name, value in task.model.named_buffers()}
+
+    start = dict(of_network(NETWORKS["resnet18"]).model.named_buffers())
+    assert same(after_one_step(GA(lr=0.01, batch_size=4), 4), start)
+    mixed = after_one_step(NegGradPlus(forget_batch_size=4, **SMALL), 12)
+    assert same(mixed, after_one_step(GD(**SMALL), 8)) and not same(mixed, start)
+
+
 # --- tails ---------------------------------------------------------------------------------------
 
 
@@ -301,6 +321,7 @@ def test_kept_features_change_the_price_and_not_the_result(ctx: LocalContext) ->
     plain.settle()
     share = float(plain.state["tail share"])
     assert 0 < share < 0.5
+    assert plain.meter.spent == pytest.approx(RETAIN * FORWARD * (1 - share))
     for _ in range(kept.steps):
         features.step(plain)
         plain.settle()
@@ -350,6 +371,25 @@ def test_new_labels(rule: str) -> None:
     assert rule == "runner-up" or seen == set(range(CLASSES))
 
 
+@pytest.mark.parametrize("rule", ["exclude-trained", "runner-up", "uniform"])
+def test_a_forget_step_descends_on_the_new_labels(rule: str) -> None:
+    task = task_for()
+    method = Relabel(labels=rule, lr=0.1, momentum=0.0, weight_decay=0.0, **SMALL)
+    method.begin(task)
+    while not forget_turn(task, 8):
+        task.steps += 1
+    start, batch = toy_model(), toy_set().take(POISONED)
+    drawn: list[Tensor] = []
+    labels = method.new_labels
+    object.__setattr__(method, "new_labels", lambda *a: drawn.append(labels(*a)) or drawn[-1])
+    method.step(task)
+    order = task.forget._order(0)[0]
+    loss = cross_entropy(start(batch.inputs[order]), drawn[0])
+    grads = torch.autograd.grad(loss, list(start.parameters()))
+    for ours, was, grad in zip(task.model.parameters(), start.parameters(), grads, strict=True):
+        torch.testing.assert_close(ours, was - 0.1 * grad, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("size", [1, 3, 8, 64])
 def test_forget_turns_spread_evenly(size: int) -> None:
     task = task_for()
@@ -360,6 +400,17 @@ def test_forget_turns_spread_evenly(size: int) -> None:
         turns.append(forget_turn(task, size))
     assert sum(turns[:cycle]) == task.forget.batches_per_epoch(size)
     assert turns[:cycle] == turns[cycle:]
+
+
+def test_the_mask_is_of_the_summed_gradient_however_it_is_batched() -> None:
+    masks = []
+    for size in (2, FORGET, 8):
+        model = toy_model().double()
+        task = task_for(model=model)
+        task.logits = lambda b, m=None, model=model: (m or model)(b.inputs.double())  # type: ignore[method-assign, misc]
+        SalUn(share=0.3, batch_size=size).begin(task)
+        masks.append(torch.cat([task.state[k].flatten() for k in task.state if k[:5] == "mask/"]))
+    assert torch.equal(masks[0], masks[1]) and torch.equal(masks[1], masks[2])
 
 
 def test_off_the_mask_nothing_moves(ctx: LocalContext) -> None:
@@ -448,6 +499,27 @@ def test_at_the_teacher_the_divergence_has_no_gradient_and_the_teacher_stays() -
     assert not same(weights(task.model), before)
 
 
+def test_a_forget_step_leads_away_from_the_teacher() -> None:
+    task = task_for()
+    method = SCRUB(lr=1e-3, forget_batch_size=FORGET, weight_decay=0.0, **SMALL)
+    method.begin(task)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in task.model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    while not forget_turn(task, 8, FORGET):
+        task.steps += 1
+    batch = toy_set().take(POISONED)
+
+    def away() -> float:
+        with torch.no_grad():
+            return float(method.divergence(task, batch, task.logits(batch)))
+
+    before = away()
+    method.step(task)
+    assert away() > before > 0
+
+
 def test_scrub_from_its_formulas_in_float64() -> None:
     """The loss of a retain step and of a forget step, written out anew: T² Σ p (log p - log q)."""
     task = task_for(model=toy_model().double())
@@ -476,6 +548,21 @@ def test_scrub_from_its_formulas_in_float64() -> None:
 def test_forget_steps_end_after_their_passes(ctx: LocalContext) -> None:
     task = ended(SCRUB(max_epochs=2, forget_batch_size=2, **SMALL), ctx, budget=8.0)
     assert task.forget.drawn == 2 * FORGET
+
+
+@pytest.mark.parametrize(("target", "chosen"), [(0.0, 0), (0.45, 1), (0.9, None)])
+def test_rewind_chooses_the_error_nearest_to_that_of_unseen_rows(
+    target: float, chosen: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors on the forget set: .1 and .4 at the checkpoints, .8 at the end."""
+    task = task_for()
+    kept = [toy_model(1), toy_model(2)]
+    task.state |= {f"{scrub.CHECKPOINT}{place}": model for place, model in enumerate(kept)}
+    errors = {id(kept[0]): 0.1, id(kept[1]): 0.4, id(task.model): 0.8}
+    told = iter([target])
+    monkeypatch.setattr(scrub, "_error", lambda model, *_: next(told, errors[id(model)]))
+    found = SCRUB(rewind=True).finish(task)
+    assert found is (None if chosen is None else kept[chosen])
 
 
 def test_rewind_hands_out_a_kept_model_and_goes_on_from_the_live_one(

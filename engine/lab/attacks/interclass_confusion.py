@@ -1,0 +1,79 @@
+"""Interclass confusion: two classes exchange labels on some of their rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.spec.component import Attack, Card, DataInfo, poisoned_count
+from engine.spec.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.lab.views import Poison, TrainingSet
+
+
+class InterclassConfusion(Attack):
+    """As many rows of class a labelled b as of class b labelled a. Twice is nothing at all."""
+
+    name: Literal["interclass-confusion"] = "interclass-confusion"
+    classes: tuple[int, int] = Field(default=(3, 5), description="The two classes, by index.")
+    share: float = Field(
+        default=0.05, gt=0, lt=1, description="Share of all training rows, half from either class."
+    )
+
+    gives: ClassVar = frozenset({"confusion", "decoys"})
+    card: ClassVar = Card(
+        title="Interclass confusion",
+        summary="Exchanges the labels of two classes on some of their rows. A model that learned "
+        "from them confuses the two on rows it never saw.",
+        reference="Goel et al., Towards Adversarial Evaluations for Inexact Machine Unlearning, 2022 "
+        "(interclass confusion test)",
+        needs="control over the labels of the poisoned rows",
+        cost="none beyond training",
+        deviations="rows drawn at random in either class, not the first ones",
+    )
+
+    @model_validator(mode="after")
+    def _two_classes(self) -> Self:
+        if self.classes[0] == self.classes[1]:
+            raise ValueError(f"classes = {list(self.classes)}: two different classes are needed")
+        return self
+
+    def selection(self) -> dict[str, Any]:
+        return {"share": self.share, "each": list(self.classes), "paired": True}
+
+    def check(self, data: DataInfo, rows: int) -> None:
+        from engine.lab.attacks._trigger import surely_left
+
+        where, last = "attacks.interclass-confusion", len(data.classes) - 1
+        for label in self.classes:
+            if not 0 <= label <= last:
+                raise BadInput(
+                    f"{where}.classes = {list(self.classes)}: must be class indices from 0 to {last}."
+                )
+            sure = surely_left(data.train_per_class[label], data.train, rows)
+            wanted = poisoned_count(self.selection(), rows) // 2
+            if wanted > sure:
+                raise BadInput(
+                    f"{where}.share = {self.share!r}: takes {wanted} rows of class {label} "
+                    f"({data.classes[label]!r}), but only {sure} are there for sure after the "
+                    f"validation cut; the largest share possible is {2 * sure / rows:.3g}."
+                )
+
+    def craft(self, data: TrainingSet, rows: Tensor, seed: int) -> Poison:
+        from engine.lab.attacks._labels import swap_two
+        from engine.lab.views import Poison
+
+        first, second = self.classes
+        return Poison(
+            rows,
+            data.base(rows),
+            swap_two(data.labels[rows], first, second),
+            facts={"first": first, "second": second},
+        )
+
+    def decoys(self, data: TrainingSet, rows: Tensor, poison: Poison, seed: int) -> Poison:
+        return self.craft(data, rows, seed)

@@ -1,0 +1,82 @@
+"""Scoring one trial of a search, and choosing among all; the rule is in `engine.spec.tuning`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.lab.context import Diverged, Failed, NotApplicable
+from engine.spec.tuning import best, pooled
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.lab.views import Rows
+
+TRIAL, CHOICE = "trial.json", "choice.json"
+
+
+def score_on(model: torch.nn.Module, rows: Mapping[str, Rows]) -> dict[str, float | None]:
+    """Validation accuracy and how forgotten the proxies are, of rows "validation" and "proxies".
+
+    Both are clean rows; losses are cross-entropies in eval mode and float32. Without proxies
+    their forgetting is None. Raises Diverged where a loss is not a number.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from engine.lab.training import predictions
+
+    losses = {}
+    accuracy = 0.0
+    for name, own in rows.items():
+        if len(own) == 0:
+            continue
+        logits, labels = predictions(model, own.batches())
+        losses[name] = cross_entropy(logits, labels, reduction="none")
+        if bool(losses[name].isnan().any()):
+            raise Diverged("diverged: the losses are no numbers")
+        if name == "validation":
+            accuracy = float((logits.argmax(1) == labels).to(torch.float64).mean())
+    proxies = losses.get("proxies")
+    forgotten = None if proxies is None else forgetting(proxies, losses["validation"])
+    return {"validation_accuracy": accuracy, "forgetting": forgotten}
+
+
+def forgetting(proxies: torch.Tensor, unseen: torch.Tensor) -> float:
+    """1 - |2 AUC - 1| of losses [A] against losses [B] of rows never seen.
+
+    1: they cannot be told apart; 0: they can, perfectly, in whichever direction.
+    """
+    return 1 - abs(2 * auc(proxies, unseen) - 1)
+
+
+def auc(left: torch.Tensor, right: torch.Tensor) -> float:
+    """P(a < b) + P(a = b)/2 for a of `left` [A] and b of `right` [B]."""
+    import torch
+
+    ordered = right.sort().values
+    below = torch.searchsorted(ordered, left, right=False).double()
+    up_to = torch.searchsorted(ordered, left, right=True).double()
+    return float(1 - (below + up_to).mean() / (2 * len(right)))
+
+
+def decide(
+    config: dict[str, Any], read: Callable[[str], list[tuple[int, dict[str, Any]]]]
+) -> dict[str, Any]:
+    """choice.json: the index and config of the trial to take, and whether it keeps the accuracy.
+
+    `read` gives (seed, trial.json) of "start", "reference" (oracle only) and "trial N". Raises
+    NotApplicable if no trial is applicable, Failed if all that are ended badly.
+    """
+    start = pooled(read("start"))
+    reference = pooled(read("reference")) if config["objective"] == "oracle" else None
+    scores = [pooled(read(f"trial {number}")) for number in range(len(config["trials"]))]
+    found = best(scores, start, config["tolerance"], reference)
+    if found is None:
+        ill = next((score for score in scores if score.outcome == "failed"), None)
+        if ill is None:
+            raise NotApplicable(scores[0].reason)
+        raise Failed(f"no trial succeeded: {ill.reason}")
+    index, within = found
+    return {"chosen": index, "config": config["trials"][index], "within": within}

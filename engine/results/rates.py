@@ -1,0 +1,33 @@
+"""Shares of counted rows, and what their rows say of them beside the spread over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.results.statistics import clopper_pearson, wilson
+
+# True positives at a small rate of false ones, the upper ranks: few, so the exact interval.
+TAILS = ("tpr_at_", "rank_top_")
+RATES = frozenset({"asr", "untriggered_rate", "triggered_accuracy"})
+ROUNDING = 1e-6  # of a row
+
+
+def rate_interval(
+    metric: str, values: Mapping[int, float], counts: Mapping[int, float]
+) -> tuple[float | None, float | None]:
+    """95 % interval of the share among the rows of all seeds together: Clopper and Pearson's for
+    tail rates, Wilson's for others. `values` and `counts` (rows) go from seed to number.
+
+    (None, None) for other metrics, and where a value is no whole number of rows over the count.
+    """
+    if not (metric in RATES or metric.startswith(TAILS)) or not values:
+        return None, None
+    hits, rows = 0, 0
+    for seed, value in values.items():
+        count = counts.get(seed, 0.0)
+        found = value * count
+        if count < 1 or abs(found - round(found)) > ROUNDING or not 0 <= value <= 1:
+            return None, None
+        hits, rows = hits + round(found), rows + round(count)
+    interval = clopper_pearson if metric.startswith(TAILS) else wilson
+    return interval(hits, rows)

@@ -1,0 +1,119 @@
+"""What a plan is made of: stages, the cells of the table they fill, the searches behind them.
+
+Only the standard library: who only reads plans (the console, live) need not load pydantic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One computation. `after` names stages it goes on from without depending on them for its bytes."""
+
+    key: str
+    kind: str
+    title: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    after: tuple[str, ...] = ()
+    tee: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One measurement of the final table: who, at what budget and seed, by which audit stage."""
+
+    setting: str
+    attack: str
+    method: str
+    variant: str
+    budget: float | None
+    seed: int
+    audit: str
+    role: str
+    key: str
+    cost_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One setting of a method: `keys` are the trial stages, one for each of `seeds`."""
+
+    config: Config
+    seeds: tuple[int, ...]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """All trials for one row of the table; `choice` is the stage that picks one.
+
+    `starts` and `references` are the stages that score the models before unlearning and (oracle
+    only) retrained, one for each seed.
+    """
+
+    setting: str
+    attack: str
+    method: str
+    variant: str
+    objective: str
+    choice: str
+    trials: tuple[Trial, ...]
+    starts: tuple[str, ...]
+    references: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every stage the search costs."""
+        tried = (key for trial in self.trials for key in trial.keys)
+        return (*self.starts, *self.references, *tried)
+
+    @staticmethod
+    def from_json(told: dict[str, Any]) -> Search:
+        trials = tuple(
+            Trial(t["config"], tuple(t["seeds"]), tuple(t["keys"])) for t in told["trials"]
+        )
+        others = {name: tuple(told[name]) for name in ("starts", "references")}
+        return Search(**told | others | {"trials": trials})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Stages in an order that respects their inputs, the cells they fill, and what is tuned."""
+
+    stages: dict[str, Stage]
+    cells: list[Cell]
+    searches: list[Search] = field(default_factory=list)
+
+    @property
+    def tee(self) -> float:
+        """Compute of all stages, in training-epoch equivalents."""
+        return sum(stage.tee for stage in self.stages.values())
+
+    def to_json(self) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "v": 1,
+            "stages": [asdict(stage) for stage in self.stages.values()],
+            "cells": [asdict(cell) for cell in self.cells],
+        }
+        if self.searches:
+            told["searches"] = [asdict(search) for search in self.searches]
+        return told
+
+    @staticmethod
+    def from_json(told: dict[str, Any]) -> Plan:
+        stages = [Stage(**s | {"after": tuple(s["after"])}) for s in told["stages"]]
+        cells = [Cell(**c | {"cost_keys": tuple(c["cost_keys"])}) for c in told["cells"]]
+        searches = [Search.from_json(s) for s in told.get("searches", [])]
+        return Plan({stage.key: stage for stage in stages}, cells, searches)
+
+
+def shown(config: Mapping[str, Any]) -> str:
+    """A setting as a row's variant shows it: lr=0.05,clip=1."""
+    return ",".join(f"{key}={value}" for key, value in config.items())
