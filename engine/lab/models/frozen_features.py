@@ -26,7 +26,7 @@ class FrozenFeatures(Model):
     extractor: dict[str, Any] = Field(
         default={"name": "cnn-small"},
         description="The network, as a [model] table; its last linear layer is taken off.",
-    )  # fmt: skip
+    )
     extractor_rows: float | None = Field(
         default=None, gt=0, lt=1,
         description="Share of the data set's training rows to train it on, which nothing else then "
