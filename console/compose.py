@@ -16,8 +16,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from console.fields import Field, fields_of, written
-from console.saving import preset_text, raw_of
+from console.saving import raw_of
 from engine.jobs.home import Home
+from engine.spec import toml
 from engine.spec.component import Listed
 from engine.spec.errors import BadInput
 from engine.spec.experiment import COMPONENT_FIELDS, Compute, Experiment, Train, Tune
@@ -257,11 +258,11 @@ class Draft:
 
     def toml(self) -> str:
         """The data as TOML, valid or not."""
-        return preset_text(self.raw)
+        return toml.dumps(self.raw)
 
     def diff(self) -> list[str]:
         """Unified diff of the origin's TOML (comments aside) and this; [] if nothing changed."""
-        old, new = preset_text(self.before).splitlines(), self.toml().splitlines()
+        old, new = toml.dumps(self.before).splitlines(), self.toml().splitlines()
         return list(difflib.unified_diff(old, new, self.origin, "this experiment", lineterm=""))
 
     @property

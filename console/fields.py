@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from console.saving import toml_value
+from engine.spec import toml
 
 Kind = Literal["number", "choice", "bool", "text", "list", "table"]
 BOUNDS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
@@ -91,7 +91,7 @@ def _scalar(value: Any) -> str:
 
 def _nested(value: Any) -> str:
     """A value inside a list, or a table: as TOML unless it is a bare word."""
-    return toml_value(value) if isinstance(value, list | tuple | dict) else _scalar(value)
+    return toml.inline(value) if isinstance(value, list | tuple | dict) else _scalar(value)
 
 
 def fields_of(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from engine.spec.presets import (
     read_toml,
     set_dotted,
     shipped,
-    to_data,
+    to_toml,
     validate,
 )
 
@@ -80,7 +78,7 @@ def write_preset(experiment: Experiment, file: Path, force: bool = False) -> Non
         if not force:
             raise BadInput(f"{file}: exists; --force replaces it.")
     try:
-        write_atomic(file, HEADER + preset_text(to_data(experiment)))
+        write_atomic(file, to_toml(experiment))
     except OSError as error:
         raise BadInput(f"{file}: cannot be written: {error.strerror}.") from None
 
@@ -101,55 +99,3 @@ def command_word(file: Path) -> str:
     """How `file` is named on a command line, where a bare word means a shipped preset."""
     text = str(file)
     return text if re.fullmatch(r"[\w./~+-]+", text) else f"'{text}'"
-
-
-def preset_text(raw: dict[str, Any]) -> str:
-    """The data of a preset as a person would write it: short lists on one line, a table for each
-    part. Loads to the same data; what does not is written by tomli_w."""
-    tables = {key: value for key, value in raw.items() if isinstance(value, dict)}
-    lists = {
-        key: value
-        for key, value in raw.items()
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
-    }
-    lines = [f"{_key(k)} = {toml_value(v)}" for k, v in raw.items() if k not in tables | lists]
-    for key, value in raw.items():
-        if key in tables:
-            lines += ["", f"[{_key(key)}]", *_keys(value)]
-        elif key in lists:
-            lines += [line for item in value for line in ("", f"[[{_key(key)}]]", *_keys(item))]
-    text = "\n".join(lines).lstrip("\n") + "\n"
-    try:
-        same = tomllib.loads(text) == raw
-    except tomllib.TOMLDecodeError:
-        same = False
-    if same:
-        return text
-    import tomli_w
-
-    return tomli_w.dumps(raw)
-
-
-def _keys(table: dict[str, Any]) -> list[str]:
-    """The lines of a table; a table in it, such as a grid, by dotted keys."""
-    lines = []
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            lines += [f"{_key(key)}.{_key(k)} = {toml_value(v)}" for k, v in value.items()]
-        else:
-            lines.append(f"{_key(key)} = {toml_value(value)}")
-    return lines
-
-
-def _key(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text)
-
-
-def toml_value(value: Any) -> str:
-    """A value on one line."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(toml_value(item) for item in value)}]"
-    if isinstance(value, dict):
-        inner = ", ".join(f"{_key(key)} = {toml_value(item)}" for key, item in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    return json.dumps(value, ensure_ascii=False, default=str)

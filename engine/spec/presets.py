@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from engine.spec import toml
 from engine.spec.component import Listed, strictly
 from engine.spec.errors import BadInput, unknown
 from engine.spec.experiment import COMPONENT_FIELDS, Experiment
@@ -112,9 +113,7 @@ def to_data(experiment: Experiment, *, full: bool = False) -> dict[str, Any]:
 
 def to_toml(experiment: Experiment, *, full: bool = False) -> str:
     """TOML text that loads to the same experiment."""
-    import tomli_w
-
-    return HEADER + tomli_w.dumps(to_data(experiment, full=full))
+    return HEADER + toml.dumps(to_data(experiment, full=full))
 
 
 # --- overrides -----------------------------------------------------------------------------------

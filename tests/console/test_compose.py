@@ -16,9 +16,10 @@ from console.choosing import choices
 from console.compose import HERE, Draft, Section
 from console.fields import Field, fields_of
 from console.planning import expand, prepare
-from console.saving import preset_text, save_preset, write_preset
+from console.saving import save_preset, write_preset
 from engine.jobs.home import Home
 from engine.jobs.store import Store
+from engine.spec import toml
 from engine.spec.component import KINDS
 from engine.spec.errors import BadInput
 from engine.spec.experiment import COMPONENT_FIELDS, Compute, Train
@@ -320,7 +321,7 @@ def test_presets_save_applies_overrides_to_a_run(
 def test_shipped_presets_survive_our_way_of_writing() -> None:
     for path in shipped().values():
         raw = read_toml(path)
-        assert tomllib.loads(preset_text(raw)) == raw
+        assert tomllib.loads(toml.dumps(raw)) == raw
 
 
 values = st.recursive(
@@ -333,13 +334,13 @@ values = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=6), values, max_size=5))
 def test_any_data_survive_it(raw: dict[str, object]) -> None:
-    assert tomllib.loads(preset_text(raw)) == raw
+    assert tomllib.loads(toml.dumps(raw)) == raw
 
 
 def test_a_preset_that_tunes_loads_shows_and_saves_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "tuned.toml"
     grid = "[tune.grids.gd]\nlr = [0.01, 0.1]\n"
-    path.write_text(preset_text(PRESET) + "\n[tune]\ntrials = 4\nmethods = ['gd']\n" + grid)
+    path.write_text(toml.dumps(PRESET) + "\n[tune]\ntrials = 4\nmethods = ['gd']\n" + grid)
     draft = Draft.start(str(path), Home(tmp_path))
     assert draft.check() == [] and not draft.changed
     where = section(draft, "tune")
