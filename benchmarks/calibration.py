@@ -4,7 +4,8 @@
     python benchmarks/calibration.py --families 200
 
 Every simulated study is a list of measurements like those a run leaves, and goes through
-`engine.results.compare.compare`: nothing of the statistics is repeated here. Shares come with exact
+`engine.results.compare.compare`: nothing of the statistics is repeated here (but for one table of a
+rule that is no longer there). Shares come with exact
 95 % intervals (Clopper and Pearson) of their Monte-Carlo error.
 """
 
@@ -24,12 +25,16 @@ from engine.results.compare import Row, compare
 from engine.results.pooled import clustered_bootstrap
 from engine.results.statistics import (
     clopper_pearson,
+    homogeneity_test,
+    pooled_mean,
     ratio_interval,
     replication_band,
     t_interval,
+    tost_z,
     wilson,
 )
 from engine.results.tidy import Measurement
+from engine.results.verdict import ALPHA, GATE_ALPHA
 from engine.spec.component import Metric
 
 FAMILIES = 2000
@@ -384,6 +389,23 @@ def margin_table(count: int) -> None:
             print(f"| {KINDS[world.audit]} | {words} | {seeds} | {each_is('removed', found)} |")
 
 
+def pooled_alone_table(count: int) -> None:
+    """What the pooled equivalence test and its gate would do without Student's beside it: the rule
+    there was before, for comparison."""
+    print("| seeds differ by | seeds | removed by the pooled test alone |")
+    print("|---|---:|---:|")
+    for spread in (0.0, 1.0, 1.5, 2.0):
+        for seeds in (2, 3, 5, 8):
+            rng = np.random.default_rng([5, seeds, int(10 * spread)])
+            sd = math.sqrt((1 + spread**2) / P)
+            passed = 0
+            for means in rng.normal(MARGINS[GAUSSIAN], sd, size=(count, seeds)).tolist():
+                shift, error = pooled_mean(means, [P] * seeds)
+                agree = homogeneity_test(means, [P] * seeds) >= GATE_ALPHA
+                passed += agree and tost_z(shift, error, MARGINS[GAUSSIAN]) < ALPHA
+            print(f"| {spread:g} sd | {seeds} | {Share(passed, count)} |")
+
+
 def advice_table(count: int) -> None:
     print("| null | what is true | obeyed | settled | wrong word, all seeds | new seeds alone |")
     print("|---|---|---|---:|---:|---:|")
@@ -416,7 +438,8 @@ def main() -> None:
     parser.add_argument("--families", type=int, default=FAMILIES)
     count = parser.parse_args().families
     started = time.perf_counter()
-    for table in (nulls_table, margin_table, advice_table, coverage_table):
+    tables = (nulls_table, margin_table, pooled_alone_table, advice_table, coverage_table)
+    for table in tables:
         print(f"\n<!-- {table.__name__}: {count} simulated runs each -->\n")
         table(count)
     print(f"\n<!-- {time.perf_counter() - started:.0f} s -->")
