@@ -348,10 +348,12 @@ def interval_bar(
 def seed_table(rows: Iterable[Row]) -> list[list[str]]:
     """Heading and lines: each metric with its value at every seed, mean and interval."""
     told = list(rows)
-    seeds = sorted({seed for row in told for seed in row["seeds"]})
-    table = [["metric", "mean", "95 % interval", *(f"s{seed}" for seed in seeds)]]
+    trials = sorted({trial for row in told for trial in _trials(row)})
+    several = any(unit for _, unit in trials)
+    heads = [f"s{seed}" + (f" t{unit}" if several else "") for seed, unit in trials]
+    table = [["metric", "mean", "95 % interval", *heads]]
     for row in told:
-        values = dict(zip(row["seeds"], row["values"], strict=True))
+        values = dict(zip(_trials(row), row["values"], strict=True))
         interval = ""
         if row["lo"] is not None and row["hi"] is not None:
             interval = f"{row['lo']:.3g} to {row['hi']:.3g}"
@@ -360,7 +362,12 @@ def seed_table(rows: Iterable[Row]) -> list[list[str]]:
                 row["metric"],
                 number(row["mean"], ".4g"),
                 interval,
-                *(number(values.get(seed), ".4g") for seed in seeds),
+                *(number(values.get(trial), ".4g") for trial in trials),
             ]
         )
     return table
+
+
+def _trials(row: Row) -> list[tuple[int, int]]:
+    """(seed, unit) of each value; unit 0 where the attack has one poison a seed."""
+    return list(zip(row["seeds"], row.get("units") or [0] * len(row["seeds"]), strict=True))

@@ -13,6 +13,7 @@ from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensor
 from engine.lab.context import Context, Failed
 from engine.lab.crafting import CraftTask
 from engine.lab.data._report import report, warning
+from engine.lab.meter import Meter
 from engine.lab.randomness import stream
 from engine.lab.selection import choose, validation_cut
 from engine.lab.state import MODEL, STATE, STATE_JSON
@@ -82,11 +83,13 @@ def run_craft(config: Config, ctx: Context) -> float:
     attack = _component("attack", config["attack"], Attack)
     if digest(attack.identity()) != digest(config["identity"]):
         raise Failed("a file of the attack changed after the run was planned: start the run again")
-    poison = attack.craft_with(_craft_task(config, ctx))
+    task = _craft_task(config, ctx)
+    poison = attack.craft_with(task)
+    task.meter.settle()
     tensors = {"rows": poison.rows, "inputs": poison.inputs, "labels": poison.labels}
     save_tensors(ctx.folder, POISON, tensors | poison.extras)
     save_json(ctx.folder, "poison.json", {"movable": poison.movable, "facts": poison.facts})
-    return 0.0
+    return task.meter.tee
 
 
 def _craft_task(config: Config, ctx: Context) -> CraftTask:
@@ -111,6 +114,8 @@ def _craft_task(config: Config, ctx: Context) -> CraftTask:
         fresh_model=lambda: scene.initial_model(config["seed"], "attacker"),
         surrogates=surrogates,
         raise_if_stopped=ctx.raise_if_stopped,
+        meter=Meter(len(scene.split["training"])),
+        progress=ctx.progress,
     )
 
 

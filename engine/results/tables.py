@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ class Line:
     """One judged audit of one model, as the final table of a run shows it. Undefined is None.
 
     `z` is the pooled score in standard errors, for audits with a standard-normal null;
-    `accuracy` is mean test accuracy.
+    `accuracy` is mean test accuracy. `rate` is that of the audit's yes-or-no metric, where it has
+    one to show beside its primary, and its Wilson interval.
     """
 
     setting: str
@@ -46,6 +47,7 @@ class Line:
     seconds: float | None
     verdict: str
     reason: str
+    rate: tuple[float, float, float] | None = None  # rate, lo, hi
 
     def cells(self) -> list[str]:
         """The line as text, aligned with `HEADINGS`."""
@@ -71,6 +73,11 @@ def with_interval(value: float | None, hi: float | None, form: str) -> str:
     return f"{value:{form}} ± {hi - value:{form.lstrip('+')}}"
 
 
+def with_bounds(rate: tuple[float, float, float] | None) -> str:
+    """ "0.94 [0.80, 0.98]": Wilson's interval is not symmetric."""
+    return MISSING if rate is None else "{:.2f} [{:.2f}, {:.2f}]".format(*rate)
+
+
 COLUMNS = (
     Column("setting", lambda line: line.setting, number=False),
     Column("attack", lambda line: line.attack, number=False),
@@ -80,6 +87,7 @@ COLUMNS = (
     Column("audit", lambda line: line.audit, number=False),
     Column("n", lambda line: str(line.n)),
     Column("value", lambda line: with_interval(line.mean, line.hi, ".3f")),
+    Column("rate", lambda line: with_bounds(line.rate)),
     Column("z", lambda line: number(line.z, "+.2f")),
     Column("gap to retrain", lambda line: with_interval(line.gap, line.gap_hi, "+.3f")),
     Column("recovery", lambda line: number(line.recovery, ".2f")),
@@ -89,6 +97,12 @@ COLUMNS = (
     Column("verdict", lambda line: line.verdict, number=False),
 )
 HEADINGS = [column.heading for column in COLUMNS]
+
+
+def columns_of(lines: Sequence[Line]) -> list[int]:
+    """Which of `COLUMNS` a written table has: all, and rates where there are some."""
+    rates = any(line.rate is not None for line in lines)
+    return [n for n, heading in enumerate(HEADINGS) if rates or heading != "rate"]
 
 
 def summary(rows: Sequence[Row]) -> list[Line]:
@@ -108,18 +122,20 @@ def summary(rows: Sequence[Row]) -> list[Line]:
         if not row["primary"] or (others and row["audit"] == UTILITY_AUDIT):
             continue
         utility = metrics.get((*_model(row), UTILITY_AUDIT), {}).get(UTILITY_METRIC)
+        siblings = metrics[*_model(row), row["audit"]]
         copied = {name: row[name] for name in _COPIED}
         lines.append(
             Line(
                 **copied,
-                z=_z(row, metrics[*_model(row), row["audit"]]),
+                z=_z(row, siblings),
                 accuracy=utility["mean"] if utility else None,
+                rate=_rate(siblings.values()),
             )
         )
     return lines
 
 
-_COPIED = [name for name in Line.__slots__ if name not in ("z", "accuracy")]
+_COPIED = [name for name in Line.__slots__ if name not in ("z", "accuracy", "rate")]
 
 
 def _model(row: Row) -> tuple[str, str, str, str, float | None]:
@@ -130,16 +146,22 @@ def _z(row: Row, siblings: dict[str, Row]) -> float | None:
     """The pooled z-score, where the companions of a standard-normal metric stand beside it."""
     if COUNT not in siblings or STD not in siblings:
         return None
-    counts = dict(zip(siblings[COUNT]["seeds"], siblings[COUNT]["values"], strict=True))
     pairs = [
-        (value, counts[seed])
-        for seed, value in zip(row["seeds"], row["values"], strict=True)
-        if value is not None and counts.get(seed)
+        (value, count)
+        for value, count in zip(row["values"], siblings[COUNT]["values"], strict=True)
+        if value is not None and count
     ]
     if not pairs:
         return None
     mean, error = pooled_mean([value for value, _ in pairs], [count for _, count in pairs])
     return mean / error
+
+
+def _rate(siblings: Iterable[Row]) -> tuple[float, float, float] | None:
+    for row in siblings:
+        if row.get("beside") and row["mean"] is not None:
+            return row["mean"], row["lo"], row["hi"]
+    return None
 
 
 # --- formats -------------------------------------------------------------------------------------
@@ -150,7 +172,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in rows)
     return out.getvalue()
@@ -166,17 +189,20 @@ def _csv_cell(value: object) -> object:
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """The summary as a pipe table."""
-    table = [HEADINGS, *(line.cells() for line in summary(rows))]
-    escaped = [[_markdown_cell(cell) for cell in cells] for cells in table]
+    lines = summary(rows)
+    told = columns_of(lines)
+    table = [HEADINGS, *(line.cells() for line in lines)]
+    escaped = [[_markdown_cell(cells[n]) for n in told] for cells in table]
+    columns = [COLUMNS[n] for n in told]
     widths = [max(3, *(len(cell) for cell in column)) for column in zip(*escaped, strict=True)]
     rule = [
         "-" * (width - 1) + ":" if column.number else "-" * width
-        for column, width in zip(COLUMNS, widths, strict=True)
+        for column, width in zip(columns, widths, strict=True)
     ]
     padded = [
         [
             cell.rjust(width) if column.number else cell.ljust(width)
-            for cell, width, column in zip(cells, widths, COLUMNS, strict=True)
+            for cell, width, column in zip(cells, widths, columns, strict=True)
         ]
         for cells in escaped
     ]
@@ -190,12 +216,13 @@ def _markdown_cell(text: str) -> str:
 def to_latex(rows: Sequence[Row]) -> str:
     r"""The summary as a `tabular` with booktabs rules (needs \usepackage{booktabs})."""
     lines = summary(rows)
+    told = columns_of(lines)
     body = [
-        " & ".join(_latex_cell(cell, column) for cell, column in zip(cells, COLUMNS, strict=True))
+        " & ".join(_latex_cell(cells[n], COLUMNS[n]) for n in told)
         for cells in (line.cells() for line in lines)
     ]
-    alignment = "".join("r" if column.number else "l" for column in COLUMNS)
-    head = " & ".join(_latex_text(heading) for heading in HEADINGS)
+    alignment = "".join("r" if COLUMNS[n].number else "l" for n in told)
+    head = " & ".join(_latex_text(HEADINGS[n]) for n in told)
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{alignment}}}",

@@ -38,6 +38,7 @@ class Measurement:
     seconds: float
     status: Status
     reason: str
+    unit: int = 0  # which of an attack's poisons, where a row pools several
 
 
 class AuditLike(Protocol):
@@ -101,6 +102,7 @@ def tidy(
                 seconds=seconds,
                 status=status,
                 reason=reason,
+                unit=cell.unit,
             )
             for metric, value in values.items()
         ]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from engine.results import statistics
 
@@ -38,18 +38,28 @@ STD = "std_score"  # and their sample standard deviation (n - 1) about the seed'
 ROUNDING = 1e-9  # 0.90 - 0.92 is a hair below -0.02
 
 
+class Trial(NamedTuple):
+    """What is repeated: a seed, and which of the attack's poisons under it."""
+
+    seed: int
+    unit: int = 0
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}" + (f", target {self.unit}" if self.unit else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One row to be judged; each mapping goes from seed to value.
+    """One row to be judged; each mapping goes from trial to value. A trial is a seed, mostly.
 
     `values` holds the primary metric, `companions` other metrics of the same audit by name,
     `utility` the model's test accuracy. `absent` says why there are no values, if so.
     """
 
     role: str
-    values: Mapping[int, float]
-    companions: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    utility: Mapping[int, float] = field(default_factory=dict)
+    values: Mapping[Trial, float]
+    companions: Mapping[str, Mapping[Trial, float]] = field(default_factory=dict)
+    utility: Mapping[Trial, float] = field(default_factory=dict)
     absent: str = ""
 
 
@@ -87,8 +97,11 @@ class Evidence:
     objection: str = ""
 
 
-def judge(family: Sequence[Candidate], metric: Metric) -> list[Verdict]:
-    """A verdict for each row of a family, in order. `metric` is the audit's primary."""
+def judge(family: Sequence[Candidate], metric: Metric, trial: str = "seed") -> list[Verdict]:
+    """A verdict for each row of a family, in order. `metric` is the audit's primary.
+
+    `trial` is the reader's word for what is repeated.
+    """
     reference = next((row for row in family if row.role == "retrain"), None)
     findings = [examine(row, reference, metric) for row in family]
     tested = {
@@ -98,7 +111,15 @@ def judge(family: Sequence[Candidate], metric: Metric) -> list[Verdict]:
     }
     adjusted = dict(zip(tested, statistics.holm(list(tested.values())), strict=True))
     return [
-        conclude(row, found, metric, reference, p_holm=adjusted.get(index, 1.0), tests=len(tested))
+        conclude(
+            row,
+            found,
+            metric,
+            reference,
+            p_holm=adjusted.get(index, 1.0),
+            tests=len(tested),
+            trial=trial,
+        )
         for index, (row, found) in enumerate(zip(family, findings, strict=True))
     ]
 
@@ -185,6 +206,7 @@ def conclude(
     *,
     p_holm: float,
     tests: int,
+    trial: str = "seed",
 ) -> Verdict:
     """The first of these that applies: n/a, reference, wrecked, not testable, tested.
 
@@ -202,7 +224,7 @@ def conclude(
         return Verdict("wrecked", reason, found.p, p_holm, found.equivalence_p)
     if isinstance(found, str):
         return Verdict("inconclusive", found)
-    verdict = _tested(found, p_holm, tests, metric)
+    verdict = _tested(found, p_holm, tests, metric, trial)
     if verdict.word == "removed" and loss is None and row.role != "none":
         return replace(verdict, reason=f"{verdict.reason}; utility not measured")
     return verdict
@@ -216,7 +238,7 @@ def utility_loss(row: Candidate, reference: Candidate | None) -> float | None:
     return statistics.mean([reference.utility[seed] - row.utility[seed] for seed in seeds])
 
 
-def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric) -> Verdict:
+def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric, trial: str) -> Verdict:
     """Residue, removed or inconclusive.
 
     `removed` has one way in: an equivalence test that passed, with no objection.
@@ -235,7 +257,7 @@ def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric) -> Ve
         shown.append(evidence.power)
         if not evidence.objection:
             settle = seeds_to_settle(evidence, tests, metric)
-            known = f"about {settle} seeds" if settle else "no sensible number of seeds"
+            known = f"about {settle} {trial}s" if settle else f"no sensible number of {trial}s"
             shown.append(f"{known} would settle it")
     reason = "; ".join(part for part in (*shown, evidence.objection) if part)
     return Verdict(word, reason, evidence.p, p_holm, evidence.equivalence_p, settle)
@@ -279,5 +301,5 @@ def _reference_reason(found: Evidence | str, metric: Metric) -> str:
     return "retraining from scratch without the poison"
 
 
-def _shared(left: Mapping[int, float], right: Mapping[int, float]) -> list[int]:
+def _shared(left: Mapping[Trial, float], right: Mapping[Trial, float]) -> list[Trial]:
     return sorted(left.keys() & right.keys())

@@ -47,6 +47,8 @@ class Metric:
     `null` is the reference a verdict uses: "standard-normal" (the pooled mean has the exact null
     N(0, 1/count)) or "retrain" (paired differences to retraining).
     `averaged` is False where a mean over seeds would be meaningless (p-values).
+    `rate` is True where one model gives 0 or 1: its mean has Wilson's interval. `beside` is True for
+    a rate that tables show beside the primary metric.
     """
 
     summary: str
@@ -55,6 +57,8 @@ class Metric:
     null: Literal["standard-normal", "retrain"] = "retrain"
     averaged: bool = True
     blind_spots: str = ""
+    rate: bool = False
+    beside: bool = False
 
 
 class Component(BaseModel):
@@ -164,9 +168,29 @@ class Listed(Component):
         return self.config()
 
 
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What an attacker must know and control; each a few words, for one table of all attacks."""
+
+    controls: str = "not told"
+    training_data: str = "not told"
+    model: str = "not told"
+    recipe: str = "not told"
+    test_input: str = "not told"
+
+    HEADINGS: ClassVar[dict[str, str]] = {
+        "controls": "controls",
+        "training_data": "training data",
+        "model": "model",
+        "recipe": "recipe",
+        "test_input": "test input",
+    }
+
+
 class Attack(Listed):
     """Poison for a training set."""
 
+    knows: ClassVar[Knowledge] = Knowledge()
     gives: ClassVar[frozenset[str]] = frozenset()  # what audits may ask for: "noise", "trigger", …
     appends: ClassVar[bool] = False  # adds rows instead of replacing some
     knows_model: ClassVar[bool] = False  # its poison depends on the victim's model and recipe
@@ -177,6 +201,18 @@ class Attack(Listed):
 
     def check(self, data: DataInfo, rows: int) -> None:
         """Raise BadInput when this attack cannot work on `rows` training rows of `data`."""
+
+    def units(self, data: DataInfo, seed: int) -> list[tuple[int, Self]]:
+        """The poisons this entry stands for under one seed: (number, config of one).
+
+        An attack on a single input is one yes or no; its results pool over several such poisons,
+        each its own stage. All others are one poison a seed, number 0.
+        """
+        return [(0, self)]
+
+    def offers(self) -> frozenset[str]:
+        """What this one gives, where that depends on more than the class."""
+        return self.gives
 
     def craft(self, data: TrainingSet, rows: torch.Tensor, seed: int) -> Poison:
         """The poison of the selected `rows` (int64 [P]) of a clean training set."""

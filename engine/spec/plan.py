@@ -63,6 +63,7 @@ class Cell:
     role: str
     key: str
     cost_keys: tuple[str, ...]
+    unit: int = 0  # which of the attack's poisons, where one row of the table pools several
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Plan:
         return {
             "v": 1,
             "stages": [asdict(stage) for stage in self.stages.values()],
-            "cells": [asdict(cell) for cell in self.cells],
+            "cells": [_told(cell) for cell in self.cells],
         }
 
     @staticmethod
@@ -89,6 +90,12 @@ class Plan:
         stages = [Stage(**s | {"after": tuple(s["after"])}) for s in told["stages"]]
         cells = [Cell(**c | {"cost_keys": tuple(c["cost_keys"])}) for c in told["cells"]]
         return Plan({stage.key: stage for stage in stages}, cells)
+
+
+def _told(cell: Cell) -> dict[str, Any]:
+    """Unit 0 goes without saying, so that plans (and names of runs) from before units stay theirs."""
+    told = asdict(cell)
+    return told if cell.unit else {key: value for key, value in told.items() if key != "unit"}
 
 
 def make_plan(
@@ -210,10 +217,12 @@ class _Setting:
             for label, variant in attack.variants()
         ]
         for name, label, attack in attacks:
-            self._check(name, attack)
             title = f"{name}[{label}]" if label else name
             for seed in self.experiment.seeds:
-                self._expand_attack(title, attack, seed)
+                units = attack.units(self.info, seed)
+                for unit, single in units:
+                    self._check(name, single)
+                    self._expand_attack(title, single, seed, unit, f"t{unit} " * (len(units) > 1))
 
     def _check(self, name: str, attack: Attack) -> None:
         count = poisoned_count(attack.selection(), self.rows)
@@ -227,7 +236,10 @@ class _Setting:
             raise BadInput(f"attacks.{name}.share = {share}: leaves no row to retain.")
         attack.check(self.info, self.rows)
 
-    def _expand_attack(self, attack_title: str, attack: Attack, seed: int) -> None:
+    def _expand_attack(
+        self, attack_title: str, attack: Attack, seed: int, unit: int, which: str
+    ) -> None:
+        """One poison of one seed; `which` tells it from the seed's others, in titles."""
         add, suffix = self.planner.add, f"s{seed}"
         if self.label:
             suffix += f" [{self.label}]"
@@ -255,7 +267,7 @@ class _Setting:
         }
         craft = add(
             "craft",
-            f"craft {attack_title} {suffix}",
+            f"craft {attack_title} {which}{suffix}",
             {"attack": attack.config(), "identity": attack.identity(), "seed": seed} | known,
             base | {"select": select} | surrogates,
             component=attack,
@@ -264,12 +276,13 @@ class _Setting:
             threads=self.threads,
         )
         poisoned = base | {"craft": craft}
+        own = which + suffix
         retained = base if attack.appends else base | {"exclude": select}
         # For people who watch: which attack's glimpse the live view shows. Not part of any key.
         shown = {"attack": attack.config()}
 
         subjects: list[_Subject] = []
-        trained = self._train(f"train {attack_title} {suffix}", poisoned, seed, "paired", shown)
+        trained = self._train(f"train {attack_title} {own}", poisoned, seed, "paired", shown)
         for method in self.experiment.methods:
             name = component_name(type(method))
             for label, variant in method.variants():
@@ -278,17 +291,15 @@ class _Setting:
                 elif variant.role == "unlearn":
                     title = f"{attack_title}/{name}[{label}]" if label else f"{attack_title}/{name}"
                     start = poisoned | {"start": trained}
-                    subjects += self._unlearn(
-                        title, suffix, name, label, variant, start, seed, shown
-                    )
+                    subjects += self._unlearn(title, own, name, label, variant, start, seed, shown)
                 else:
                     role = "paired" if variant.role == "retrain" else "fresh"
                     key = self._train(f"{name} {suffix}", retained, seed, role, {})
                     subjects.append(_Subject(name, label, variant.role, None, key, (key,)))
         for audit in self.experiment.audits:
-            if audit.needs <= attack.gives:
+            if audit.needs <= attack.offers():
                 for subject in subjects:
-                    self._audit(attack_title, audit, subject, poisoned, seed, suffix)
+                    self._audit(attack_title, audit, subject, poisoned, seed, own, unit)
 
     def _train(
         self, title: str, inputs: dict[str, str], seed: int, role: str, shown: dict[str, Any]
@@ -360,6 +371,7 @@ class _Setting:
         poisoned: dict[str, str],
         seed: int,
         suffix: str,
+        unit: int,
     ) -> None:
         name = component_name(type(audit))
         row = f"{attack_title}/{subject.method}"
@@ -390,6 +402,7 @@ class _Setting:
                 role=subject.role,
                 key=key,
                 cost_keys=subject.cost_keys,
+                unit=unit,
             )
         )
 
