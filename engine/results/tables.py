@@ -74,8 +74,8 @@ def with_interval(value: float | None, hi: float | None, form: str) -> str:
 
 
 def with_bounds(rate: tuple[float, float, float] | None) -> str:
-    """ "0.94 [0.80, 0.98]": Wilson's interval is not symmetric."""
-    return MISSING if rate is None else "{:.2f} [{:.2f}, {:.2f}]".format(*rate)
+    """ "0.94 (0.80, 0.98)": Wilson's interval is not symmetric."""
+    return MISSING if rate is None else "{:.2f} ({:.2f}, {:.2f})".format(*rate)
 
 
 COLUMNS = (

@@ -262,8 +262,7 @@ class Matching:
         image = task.test.data.base(where)
         wish = torch.tensor([adversarial], device=self.labels.device)
         self.wanted = [
-            torch.autograd.grad(cross_entropy(model(image), wish), list(model.parameters()))
-            for model in models
+            weight_gradients(model, cross_entropy(model(image), wish)) for model in models
         ]
         task.meter.charge(len(models))
 
@@ -321,8 +320,7 @@ def mismatch(
     import torch
     from torch.nn.functional import cross_entropy
 
-    loss = cross_entropy(model(inputs), labels)
-    given = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    given = weight_gradients(model, cross_entropy(model(inputs), labels), create_graph=True)
     pairs = list(zip(given, wanted, strict=True))
     dot = torch.stack([(one * other).sum() for one, other in pairs]).sum()
     norms = [
@@ -330,6 +328,21 @@ def mismatch(
         for side in (given, wanted)
     ]
     return 1 - dot / (norms[0] * norms[1])
+
+
+def weight_gradients(
+    model: nn.Module, loss: Tensor, create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """∇_θ loss, a tensor for each of the model's; zeros where the loss does not depend on it."""
+    import torch
+
+    return torch.autograd.grad(
+        loss,
+        list(model.parameters()),
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )
 
 
 def box(base: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
