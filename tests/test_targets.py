@@ -1,4 +1,4 @@
-"""Rows that pool several poisons a seed: nothing overwrites anything, and rates have honest intervals."""
+"""Rows that pool several poisons a seed: nothing overwrites anything; rates have honest intervals."""
 
 from __future__ import annotations
 

@@ -232,7 +232,10 @@ class Attack(Listed):
 
 
 def poisoned_count(rule: dict[str, Any], rows: int) -> int:
-    """How many of `rows` training rows a selection rule poisons: the share of all, rounded."""
+    """How many of `rows` training rows a selection rule poisons: the share of all, rounded, or
+    as many as it lists."""
+    if "rows" in rule:
+        return len(rule["rows"])
     return round(float(rule["share"]) * rows)
 
 

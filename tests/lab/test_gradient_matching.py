@@ -74,7 +74,7 @@ def test_the_poison_stays_in_ball_and_box_exactly(epsilon: float) -> None:
     base = task.data.base(task.rows)
     assert poison.inputs.dtype == torch.float32
     assert float((poison.inputs.double() - base.double()).abs().max()) <= epsilon
-    assert 0 <= float(poison.inputs.min()) and float(poison.inputs.max()) <= 1
+    assert float(poison.inputs.min()) >= 0 and float(poison.inputs.max()) <= 1
     assert torch.equal(poison.labels, task.data.labels[task.rows])
     assert torch.equal(poison.rows, task.rows)
     assert torch.equal(poison.inputs, base) == (epsilon == 0)
