@@ -133,11 +133,11 @@ def _check_manifest(found: PoisonFolder) -> None:
     if not (isinstance(made, dict) and _whole(made.get("seed")) and _whole(made.get("unit"))):
         found.wrong("made must have seed and unit, whole numbers")
     gives = told.get("gives")
-    if not isinstance(gives, list) or not all(g in GIVES for g in gives if isinstance(g, str)):
+    if not isinstance(gives, list) or not all(isinstance(g, str) and g in GIVES for g in gives):
         found.wrong(f"gives must be a list of {', '.join(GIVES)}")
     for give in gives:
-        missing = [fact for fact in FACTS.get(give, ("?",)) if fact not in facts]
-        missing += [name for name in GIVES.get(give, ()) if name not in found.arrays]
+        missing = [fact for fact in FACTS[give] if fact not in facts]
+        missing += [name for name in GIVES[give] if name not in found.arrays]
         if missing:
             found.wrong(f"gives {give!r}, but has no {', '.join(missing)}")
     classes, test = len(data["classes"]), data["test"]
