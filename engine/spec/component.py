@@ -8,7 +8,7 @@ import with torch absent, so heavy modules are imported inside the methods that 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -178,13 +178,9 @@ class Knowledge:
     recipe: str = "not told"
     test_input: str = "not told"
 
-    HEADINGS: ClassVar[dict[str, str]] = {
-        "controls": "controls",
-        "training_data": "training data",
-        "model": "model",
-        "recipe": "recipe",
-        "test_input": "test input",
-    }
+    def told(self) -> dict[str, str]:
+        """Heading → words, in the order of the table."""
+        return {key.replace("_", " "): value for key, value in asdict(self).items()}
 
 
 class Attack(Listed):
