@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.results.compare import Row
 from engine.results.curves import role_of
-from engine.results.tables import Line, number, summary
+from engine.results.tables import Line, number, summary, with_bounds
 
 Cell = tuple[str, str]
 SIGNS = {"residue": "✗", "removed": "✓", "inconclusive": "?", "wrecked": "✖", "reference": "=",
@@ -45,6 +45,7 @@ HEADINGS = (
     Heading("budget", "budget", 6, 6, True, 9),
     Heading("verdict", "verdict", 14, 14, False, 10),
     Heading("value", "z/value", 15, 7, True, 8),
+    Heading("rate", "rate", 17, 17, True, 7),
     Heading("gap", "gap", 7, 7, True, 7),
     Heading("bar", "gap to retrain", BAR, BAR, False, 6),
     Heading("accuracy", "acc", 5, 5, True, 8),
@@ -139,7 +140,7 @@ class Comparison:
     def headings(self, view: View) -> list[Heading]:
         """The columns that are wanted and tell anything here."""
         told = {"budget": "budget", "recovery": "recovery", "accuracy": "accuracy", "gap": "gap",
-                "bar": "gap"}  # fmt: skip
+                "bar": "gap", "rate": "rate"}  # fmt: skip
         return [
             heading
             for heading in HEADINGS
@@ -207,6 +208,7 @@ class Comparison:
             "budget": (number(line.budget, "g"), ""),
             "verdict": (self.verdict(line), style),
             "value": (value_of(line), ""),
+            "rate": (with_bounds(line.rate), ""),
             "gap": (number(line.gap, "+.3f"), ""),
             "bar": (self._bar(line),
                     style),

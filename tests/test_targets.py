@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.compare_model import seed_table
+from console.compare_model import Comparison, View, seed_table
 from engine.results import statistics
 from engine.results.compare import Row, compare
 from engine.results.tables import summary, to_csv, to_latex, to_markdown
@@ -102,6 +102,14 @@ def test_tables_show_the_rate_with_its_interval() -> None:
     back = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert len(back) == len(table)
     assert back[0]["units"].count(";") == 15
+
+
+def test_the_compare_screen_has_the_rate_only_where_there_is_one() -> None:
+    screen = Comparison(rows())
+    assert "rate" in [heading.key for heading in screen.headings(View())]
+    assert "0.88 (0.64, 0.97)" in [cells.cells["rate"][0] for cells in screen.shown(View())[1:]]
+    plain = Comparison([{k: v for k, v in row.items() if k != "beside"} for row in rows()])
+    assert "rate" not in [heading.key for heading in plain.headings(View())]
 
 
 def test_the_drill_down_has_a_column_for_every_target() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -66,11 +67,13 @@ def number(value: float | None, form: str) -> str:
     return MISSING if value is None else format(value, form)
 
 
-def with_interval(value: float | None, hi: float | None, form: str) -> str:
-    """ "0.173 ± 0.045", the interval being symmetric; without it when there is none."""
-    if value is None or hi is None:
+def with_interval(value: float | None, lo: float | None, hi: float | None, form: str) -> str:
+    """ "0.173 ± 0.045", or "0.938 (0.717, 0.989)" where the interval is not symmetric."""
+    if value is None or lo is None or hi is None:
         return number(value, form)
-    return f"{value:{form}} ± {hi - value:{form.lstrip('+')}}"
+    if math.isclose(hi - value, value - lo, rel_tol=1e-6, abs_tol=1e-9):
+        return f"{value:{form}} ± {hi - value:{form.lstrip('+')}}"
+    return f"{value:{form}} ({lo:{form}}, {hi:{form}})"
 
 
 def with_bounds(rate: tuple[float, float, float] | None) -> str:
@@ -86,10 +89,12 @@ COLUMNS = (
     Column("budget", lambda line: number(line.budget, "g")),
     Column("audit", lambda line: line.audit, number=False),
     Column("n", lambda line: str(line.n)),
-    Column("value", lambda line: with_interval(line.mean, line.hi, ".3f")),
+    Column("value", lambda line: with_interval(line.mean, line.lo, line.hi, ".3f")),
     Column("rate", lambda line: with_bounds(line.rate)),
     Column("z", lambda line: number(line.z, "+.2f")),
-    Column("gap to retrain", lambda line: with_interval(line.gap, line.gap_hi, "+.3f")),
+    Column(
+        "gap to retrain", lambda line: with_interval(line.gap, line.gap_lo, line.gap_hi, "+.3f")
+    ),
     Column("recovery", lambda line: number(line.recovery, ".2f")),
     Column("test acc", lambda line: number(line.accuracy, ".3f")),
     Column("TEE", lambda line: number(line.tee, ".3g")),
