@@ -221,6 +221,13 @@ def test_what_cannot_work_is_refused_before_anything_runs(keys: Any, told: list[
     assert all(word in str(refused.value) for word in told), str(refused.value)
 
 
+def test_a_whole_entry_can_be_checked_too() -> None:
+    """The console asks whether an attack fits before anything is planned."""
+    GradientMatching().check(DATA, 90)
+    with pytest.raises(BadInput, match="adversarial class"):
+        GradientMatching(share=0.5).check(DATA, 90)
+
+
 @pytest.mark.parametrize("given", [{}, {"adversarial": 4}, {"true_class": 4}])
 def test_targets_differ_and_never_belong_to_the_adversarial_class(given: dict[str, int]) -> None:
     data = DataInfo("d", 90, 30, SHAPE, tuple("abcdefg"), (30,) * 7)

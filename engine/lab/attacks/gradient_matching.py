@@ -127,6 +127,11 @@ class GradientMatching(Attack):
     def check(self, data: DataInfo, rows: int) -> None:
         from engine.lab.attacks._trigger import surely_left
 
+        if self.target is None:
+            for _, one in self.units(data, seed=0):
+                one.check(data, rows)
+            return
+        assert self.adversarial is not None and self.true_class is not None
         last = len(data.classes) - 1
         for key in ("adversarial", "true_class"):
             if not 0 <= getattr(self, key) <= last:
@@ -135,7 +140,6 @@ class GradientMatching(Attack):
                     f"must be a class index from 0 to {last} "
                     f"({data.classes[0]!r} … {data.classes[last]!r})",
                 )
-        assert self.adversarial is not None
         if self.adversarial == self.true_class:
             raise self._wrong(
                 "true_class",
