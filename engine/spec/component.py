@@ -218,6 +218,10 @@ class Attack(Listed):
         """How many clean trainings of its own the attacker looks at; cached stages like any."""
         return 0
 
+    def crafting_tee(self, rows: int) -> float:
+        """About what one poison costs to make, besides surrogates, on `rows` training rows."""
+        return 0.0
+
     def craft_with(self, task: CraftTask) -> Poison:
         """Like `craft`, for an attack that looks at models. Override one of the two."""
         return self.craft(task.data, task.rows, task.seed)

@@ -273,6 +273,7 @@ class _Setting:
             component=attack,
             identity={"attack": attack.identity(), "seed": seed}
             | (known and known | {"train": self.recipe_identity}),
+            tee=attack.crafting_tee(self.rows),
             threads=self.threads,
         )
         poisoned = base | {"craft": craft}

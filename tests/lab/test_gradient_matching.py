@@ -188,6 +188,8 @@ def test_compute_is_counted() -> None:
     steps = 2 * 10 * 9 * 2 * 8 / 3
     looks = 3 * 9 * 2 + 2 + 30 * 2 / 3  # losses, the target's gradients, finding the target
     assert meter.tee == pytest.approx((steps + looks) / 90)
+    planned = attack.model_copy(update={"surrogates": 2, "share": 9 / 90}).crafting_tee(90)
+    assert planned == pytest.approx(steps / 90), "the plan knows all but the odd look"
 
 
 # --- what is asked for ---------------------------------------------------------------------------

@@ -162,6 +162,12 @@ class GradientMatching(Attack):
     def surrogate_count(self) -> int:
         return self.surrogates
 
+    def crafting_tee(self, rows: int) -> float:
+        from engine.lab.meter import SECOND_ORDER
+
+        passes = self.restarts * self.steps * self.surrogates
+        return passes * SECOND_ORDER * poisoned_count(self.selection(), rows) / rows
+
     def craft_with(self, task: CraftTask) -> Poison:
         from engine.lab.views import Poison
 
