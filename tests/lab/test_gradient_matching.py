@@ -339,3 +339,22 @@ def test_the_audit_counts_one_image() -> None:
     )
     probe = GradientMatching(**ONE).glimpse(subject)["targeted-success"]
     assert probe == {"margin": 1.0, "probability": found["adversarial_probability"]}
+
+
+def test_bounds_hold_in_raw_space_after_an_export(run: Run, tmp_path: Path) -> None:
+    from engine.spec.poisons import largest_change, write_poison
+
+    stage = run.stages("craft")[0]
+    told = load_tensors(run.root / stage.key / "poison.safetensors")
+    facts = json.loads((run.root / stage.key / "poison.json").read_text())["facts"]
+    pixels = load_tensors(run.root / stage.inputs["data"] / "pixels.safetensors")
+    shape = list(told["inputs"].shape[1:])
+    data = {"digest": "d", "train": 400, "test": 100, "classes": list("0123456789"), "shape": shape}
+    manifest = {
+        "v": 1, "data": data, "gives": ["target"], "movable": True, "facts": facts,
+        "bounds": {"epsilon": facts["epsilon"], "unit_box": True}, "made": {"seed": 0, "unit": 0},
+    }  # fmt: skip
+    folder = write_poison(tmp_path / "out", {k: v.numpy() for k, v in told.items()}, manifest)
+    change = largest_change(folder, pixels["train_x"][told["rows"]].numpy())
+    assert 0.9 * facts["epsilon"] < change <= facts["epsilon"]
+    assert (pixels["train_y"][told["rows"]] == torch.from_numpy(folder.arrays["labels"])).all()
