@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from console.output import console, say, say_json
-from engine.spec.component import Audit, Component, Method
+from engine.spec.component import Attack, Audit, Component, Method
 from engine.spec.registry import find, registered
 
 VERDICTS = ("residue", "removed", "inconclusive", "wrecked", "n/a", "reference", "oracle")
@@ -39,6 +39,10 @@ def show_card(kind: str, name: str, as_json: bool) -> None:
         text = getattr(card, heading)
         if text:
             say(f"{heading:11} {text}")
+    if issubclass(cls, Attack):
+        say("\nthe attacker must know, or control:")
+        for heading, text in cls.knows.told().items():
+            say(f"  {heading:16} {text}")
     say("\nkeys of a preset:")
     for key, field in cls.model_fields.items():
         if key == "name":
@@ -64,7 +68,11 @@ def show_card(kind: str, name: str, as_json: bool) -> None:
 
 def _told(name: str, cls: type[Component]) -> dict[str, Any]:
     told = {"name": name, "card": asdict(cls.card), "schema": cls.model_json_schema()}
-    return told | {"search": cls.search} if issubclass(cls, Method) else told
+    if issubclass(cls, Method):
+        told["search"] = cls.search
+    if issubclass(cls, Attack):
+        told["knows"] = cls.knows.told()
+    return told
 
 
 def explain_metric(metric: str) -> None:

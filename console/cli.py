@@ -26,6 +26,10 @@ runs_app = typer.Typer(help="Runs of this home folder.", no_args_is_help=True)
 presets_app = typer.Typer(help="Shipped presets, and checking your own.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 app.add_typer(presets_app, name="presets")
+poison_app = typer.Typer(
+    help="What attacks made: to pass on, and to look at.", no_args_is_help=True
+)
+app.add_typer(poison_app, name="poison")
 
 HomeOption = Annotated[
     Path | None,
@@ -42,6 +46,11 @@ SeedsOption = Annotated[str | None, typer.Option("--seeds", help="As in 0,1,2.")
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda, or cuda:0,1.", show_default=False)
 ]
+AttackOption = Annotated[
+    str | None, typer.Option("--attack", metavar="NAME", help="Of this attack only.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Of this seed only.")]
+UnitOption = Annotated[int | None, typer.Option("--target", help="Of this target only.")]
 PresetArgument = Annotated[str, typer.Argument(help="A shipped name or a TOML file.")]
 
 
@@ -303,6 +312,45 @@ def presets_schema() -> None:
 
     with bad_input_ends():
         show_schema()
+
+
+@poison_app.command("export")
+def poison_export(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its start.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets a folder for each poison.")],
+    attack: AttackOption = None,
+    seed: SeedOption = None,
+    target: UnitOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write poisons as folders: poison.safetensors and poison.json, bounds checked in raw space.
+
+    Another experiment takes one with attack = "imported" and path = the folder.
+    """
+    from console.poisons import export_poisons
+
+    with bad_input_ends():
+        export_poisons(run_id, out, home, attack, seed, target, as_json)
+
+
+@poison_app.command("show")
+def poison_show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its start.")],
+    attack: AttackOption = None,
+    seed: SeedOption = None,
+    target: UnitOption = None,
+    rows: Annotated[int | None, typer.Option("--rows", min=1, help="How many to show.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.png", help="A contact sheet, too.")
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """Base, poison and difference of a poison's first rows: in the terminal, and as a PNG."""
+    from console.poisons import show_poison
+
+    with bad_input_ends():
+        show_poison(run_id, home, attack, seed, target, rows, out)
 
 
 def _card_command(kind: Kind, plural: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.results.compare import Row
 from engine.results.curves import role_of
-from engine.results.tables import Line, number, summary
+from engine.results.tables import Line, number, summary, with_bounds
 
 Cell = tuple[str, str]
 SIGNS = {"residue": "✗", "removed": "✓", "inconclusive": "?", "wrecked": "✖", "reference": "=",
@@ -46,6 +46,7 @@ HEADINGS = (
     Heading("budget", "budget", 6, 6, True, 9),
     Heading("verdict", "verdict", 14, 14, False, 10),
     Heading("value", "z/value", 15, 7, True, 8),
+    Heading("rate", "rate", 17, 17, True, 7),
     Heading("gap", "gap", 7, 7, True, 7),
     Heading("bar", "gap to retrain", BAR, BAR, False, 6),
     Heading("accuracy", "acc", 5, 5, True, 8),
@@ -141,7 +142,7 @@ class Comparison:
     def headings(self, view: View) -> list[Heading]:
         """The columns that are wanted and tell anything here."""
         told = {"budget": "budget", "recovery": "recovery", "accuracy": "accuracy", "gap": "gap",
-                "bar": "gap"}  # fmt: skip
+                "bar": "gap", "rate": "rate"}  # fmt: skip
         return [
             heading
             for heading in HEADINGS
@@ -209,6 +210,7 @@ class Comparison:
             "budget": (number(line.budget, "g"), ""),
             "verdict": (self.verdict(line), style),
             "value": (value_of(line), ""),
+            "rate": (with_bounds(line.rate), ""),
             "gap": (number(line.gap, "+z.3f"), ""),
             "bar": (self._bar(line), style),
             "accuracy": (number(line.accuracy, ".3f"), ""),
@@ -351,10 +353,12 @@ def interval_bar(
 def seed_table(rows: Iterable[Row]) -> list[list[str]]:
     """Heading and lines: each metric with its value at every seed, mean and interval."""
     told = list(rows)
-    seeds = sorted({seed for row in told for seed in row["seeds"]})
-    table = [["metric", "mean", "95 % interval", *(f"s{seed}" for seed in seeds)]]
+    trials = sorted({trial for row in told for trial in _trials(row)})
+    several = any(unit for _, unit in trials)
+    heads = [f"s{seed}" + (f" t{unit}" if several else "") for seed, unit in trials]
+    table = [["metric", "mean", "95 % interval", *heads]]
     for row in told:
-        values = dict(zip(row["seeds"], row["values"], strict=True))
+        values = dict(zip(_trials(row), row["values"], strict=True))
         interval = ""
         if row["lo"] is not None and row["hi"] is not None:
             interval = f"{row['lo']:.3g} to {row['hi']:.3g}"
@@ -363,7 +367,12 @@ def seed_table(rows: Iterable[Row]) -> list[list[str]]:
                 row["metric"],
                 number(row["mean"], ".4g"),
                 interval,
-                *(number(values.get(seed), ".4g") for seed in seeds),
+                *(number(values.get(trial), ".4g") for trial in trials),
             ]
         )
     return table
+
+
+def _trials(row: Row) -> list[tuple[int, int]]:
+    """(seed, unit) of each value; unit 0 where the attack has one poison a seed."""
+    return list(zip(row["seeds"], row.get("units") or [0] * len(row["seeds"]), strict=True))

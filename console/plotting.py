@@ -133,12 +133,12 @@ def score_panels(found: Sequence[Run]) -> list[ScorePanel]:
 
 def loss_panels(found: Sequence[Run]) -> list[LossPanel]:
     """Per attack, the losses of the trainings and of the unlearnings, a trace for each seed."""
-    panels: dict[str, dict[tuple[str, int], set[str]]] = defaultdict(lambda: defaultdict(set))
+    panels: dict[str, dict[tuple[str, int, int], set[str]]] = defaultdict(lambda: defaultdict(set))
     owner: dict[str, Run] = {}
     for run in found:
         for cell in run.plan.cells:
             for title, label, key in _losses(run, cell):
-                panels[title][label, cell.seed].add(key)
+                panels[title][label, cell.seed, cell.unit].add(key)
                 owner.setdefault(key, run)
     told = []
     for title, traces in panels.items():
@@ -146,7 +146,7 @@ def loss_panels(found: Sequence[Run]) -> list[LossPanel]:
             pooled_trace(
                 label, (point for key in sorted(keys) for point in losses(owner[key], key))
             )
-            for (label, _), keys in traces.items()
+            for (label, *_), keys in traces.items()
         ]
         shown = tuple(trace for trace in read if trace.steps)
         if shown:

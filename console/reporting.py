@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from console.attack_costs import attack_costs
 from console.comparing import rows_of, tuning_of
 from console.output import say
 from console.plotting import Panel, figure_of, panels_of
@@ -44,6 +45,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .2rem .6rem; border-bottom: 1px solid #e2e2e2; text-align: left;
          white-space: nowrap; }
 td.number, th.number { text-align: right; } td.reason { white-space: normal; min-width: 18rem; }
+.known td { white-space: normal; vertical-align: top; }
 .scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; }
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .82rem; }
 .residue { color: #b3261e; font-weight: 600; } .removed { color: #00684a; font-weight: 600; }
@@ -80,6 +82,7 @@ def report(run: Run) -> str:
         _tuning(run),
         *(_figures(run, *figure) for figure in FIGURES),
         _poisons(run),
+        _attacks(run),
         _section("Measurements", _measurements(rows)),
         _section("What the words mean", _explanations(lines)),
         _section("Preset, every default written out", _pre(_preset(run))),
@@ -195,6 +198,35 @@ def _poisons(run: Run) -> str:
     headings = [("poison", False), ("seconds", True), ("TEE", True), ("facts", False)]
     page = _table(headings, told)
     return _section("Poison", f"<details><summary>All {len(told)}</summary>{page}</details>")
+
+
+def _attacks(run: Run) -> str:
+    """What each attack had to know, and what its poison cost: the paper's appendix, for this run."""
+    costs = attack_costs(run)
+    if not costs:
+        return ""
+    knows = list(costs[0].knows.told())
+    known = _table(
+        [("attack", False), *((heading, False) for heading in knows)],
+        ([_text(c.attack), *(_text(text) for text in c.knows.told().values())] for c in costs),
+    )
+    headings = ("poisons", "TEE each", "seconds each", "surrogates", "their TEE, a poison's share",
+                "their seconds")  # fmt: skip
+    spent = _table(
+        [("attack", False), *((heading, True) for heading in headings)],
+        (
+            [
+                _text(c.attack),
+                f"{c.finished} of {c.poisons}",
+                *map(_measured, (c.tee, c.seconds, c.surrogates)),
+                *map(_measured, (c.surrogate_tee, c.surrogate_seconds)),
+            ]
+            for c in costs
+        ),
+    )
+    note = "What the attacker must know or control, and what making one poison took."
+    wrapped = known.replace('<div class="scroll">', '<div class="scroll known">')
+    return _section("The attacks", f'<p class="note">{note}</p>', wrapped, spent)
 
 
 MEASURED = ("setting", "attack", "method", "variant", "budget", "audit", "metric", "n", "mean",

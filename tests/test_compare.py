@@ -314,7 +314,7 @@ def test_tidy_gives_a_line_for_every_number_and_every_blank() -> None:
         "role": "unlearn",
         "cost_keys": ("x", "y"),
     }
-    cells = [SimpleNamespace(key=key, **cell) for key in ("good", "bad")]
+    cells = [SimpleNamespace(key=key, unit=0, **cell) for key in ("good", "bad")]
     table = tidy("run", cells, Reader(), AUDITS)  # type: ignore[arg-type]
     assert [(m.metric, m.value, m.status) for m in table] == [
         ("asr", 0.25, "ok"),

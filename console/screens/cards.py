@@ -20,6 +20,9 @@ def card_page(kind: str, name: str, short: bool = False) -> str:
         text = getattr(card, heading)
         if text:
             parts.append(f"\n{heading}: {text}")
+    if issubclass(cls, Attack):
+        known = "; ".join(f"{heading}: {text}" for heading, text in cls.knows.told().items())
+        parts.append(f"\nmust know, or control: {known}")
     if issubclass(cls, Attack) and cls.gives:
         parts.append(f"\ngives audits: {', '.join(sorted(cls.gives))}")
     if issubclass(cls, Method) and cls.search:

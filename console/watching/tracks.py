@@ -29,6 +29,7 @@ def routes(plan: Plan) -> list[Route]:
     found: dict[str, Route] = {}
     attacks = len({cell.attack for cell in plan.cells})
     settings = len({cell.setting for cell in plan.cells})
+    several = {cell.attack for cell in plan.cells if cell.unit}
     shorter = _short_variants(plan)
     for cell in plan.cells:
         stage = plan.stages.get(cell.key)
@@ -36,13 +37,15 @@ def routes(plan: Plan) -> list[Route]:
         if model is None or model not in plan.stages:
             continue
         if cell.role == "unlearn":
-            name = "/".join([cell.setting, cell.attack, cell.method, cell.variant, str(cell.seed)])
+            words = (cell.setting, cell.attack, cell.method, cell.variant, cell.seed, cell.unit)
+            name = "/".join(map(str, words if cell.unit else words[:-1]))
         else:
             name = model
         route = found.get(name)
         if route is None:
-            label = strip_control(_label(cell, attacks > 1, settings > 1, shorter))
-            title = strip_control(_label(cell, True, True, {}))
+            unit = cell.attack in several
+            label = strip_control(_label(cell, attacks > 1, settings > 1, unit, shorter))
+            title = strip_control(_label(cell, True, True, unit, {}))
             role = "train" if cell.role == "none" else cell.role
             route = found[name] = Route(name, label, title, role, cell.method, cell.seed)
         if model not in route.stages:
@@ -81,7 +84,11 @@ def _short_variants(plan: Plan) -> dict[tuple[str, str], str]:
 
 
 def _label(
-    cell: Cell, with_attack: bool, with_setting: bool, shorter: dict[tuple[str, str], str]
+    cell: Cell,
+    with_attack: bool,
+    with_setting: bool,
+    with_unit: bool,
+    shorter: dict[tuple[str, str], str],
 ) -> str:
     words = [cell.setting] if with_setting and cell.setting else []
     if with_attack and cell.role in ("none", "unlearn"):
@@ -89,6 +96,9 @@ def _label(
     words.append("train" if cell.role == "none" else cell.method)
     if cell.variant:
         words.append(shorter.get((cell.method, cell.variant), cell.variant))
+    # A retraining may serve several poisons; a training or an unlearning is one poison's.
+    if with_unit and cell.role in ("none", "unlearn"):
+        words.append(f"t{cell.unit}")
     return " ".join([*words, f"s{cell.seed}"])
 
 

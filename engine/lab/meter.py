@@ -8,6 +8,9 @@ from __future__ import annotations
 
 FORWARD = 1 / 3
 TRAIN = 1.0
+# The inputs' gradient of a function of the weights' gradient: the three products of a training step,
+# and a backward pass through them that needs five more.
+SECOND_ORDER = 8 / 3
 
 
 def tail(share: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engine.lab.context import Failed
 from engine.lab.randomness import numpy_generator
 from engine.spec.component import poisoned_count
 
@@ -38,10 +39,20 @@ def choose(rule: dict[str, Any], rows: np.ndarray, labels: np.ndarray, seed: int
     {"share": s, "each": [a, b]}   the same number, half of them from either class
     {…, "paired": true}            an even number
     {…, "control": true}           as many others by the same rule, none of them poisoned
-    `labels` are those of all rows of the data set, int64. Raises ValueError if too few qualify.
+    {"rows": [...]}                these very rows
+    `labels` are those of all rows of the data set, int64. Raises Failed where rows were cut off for
+    validation, ValueError where too few qualify.
     """
     import numpy as np
 
+    if "rows" in rule:
+        given = np.sort(np.asarray(rule["rows"], dtype=np.int64))
+        if lost := len(np.setdiff1d(given, rows)):
+            raise Failed(
+                f"{lost} of the poison's {len(given)} rows were cut off for validation under seed "
+                f"{seed}: set validation = 0, or take the seed and share it was made with"
+            )
+        return given
     wanted = poisoned_count(rule, len(rows))
     if "each" in rule:
         groups = [(rows[labels[rows] == c], wanted // 2, f"poison {c}") for c in rule["each"]]

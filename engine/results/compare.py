@@ -1,10 +1,13 @@
 """Measurements in, comparison rows out: the one table behind every view, export and verdict.
 
 A row is one metric of one audit of one (setting, attack, method, variant, budget), over seeds.
-Rows are plain JSON; whatever is undefined is None.
+Rows are plain JSON; whatever is undefined is None. An attack may have several poisons a seed, each
+aimed at a target of its own: then a row pools (seed, unit) pairs, and "seed" below means such a pair.
 
     values       aligned with `seeds`, None where a seed gave none; `n` counts the others
-    mean, lo, hi 95 % t-interval over the seeds
+    units        aligned, too; only where there are several a seed
+    beside       True, only for a rate that tables show beside the primary metric
+    mean, lo, hi 95 % t-interval over the seeds; of a rate, Wilson's
     gap          mean paired difference to retraining, over the seeds both have; None for
                  retraining itself. `retrain_mean` is retraining's mean over those seeds
     recovery     (none - this) / (none - retrain), means over the seeds all three have: 0 for none,
@@ -34,6 +37,8 @@ from engine.results.statistics import (
     mean,
     paired_difference,
     ratio_interval,
+    success_difference,
+    success_rate,
     t_interval,
 )
 from engine.results.tidy import AuditLike, Audits, Measurement, finite, metric_of
@@ -42,13 +47,14 @@ from engine.results.verdict import (
     UTILITY_AUDIT,
     UTILITY_METRIC,
     Candidate,
+    Trial,
     Verdict,
     judge,
 )
 from engine.spec.errors import BadInput
 
 Row = dict[str, Any]
-Values = dict[int, float]  # seed -> value
+Values = dict[Trial, float]
 Model = tuple[str, str, str, str, float | None]  # setting, attack, method, variant, budget
 
 FEW_SEEDS = 3  # below this a verdict's reason says how few there are
@@ -88,11 +94,11 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Group:
-    """All measurements of one place: metric -> seed -> value, and each seed's outcome."""
+    """All measurements of one place: metric -> trial -> value, and each trial's outcome."""
 
     place: Place
     metrics: dict[str, Values] = field(default_factory=dict)
-    outcomes: dict[int, Measurement] = field(default_factory=dict)  # any one of the seed's
+    outcomes: dict[Trial, Measurement] = field(default_factory=dict)  # any one of the trial's
 
     def values(self, metric: str) -> Values:
         return self.metrics.get(metric, {})
@@ -141,7 +147,7 @@ def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
             row = _row(group, name, families[group.place.family], audit)
             if name == primary:
                 verdict = verdicts[group.place]
-                remarks = (verdict.reason, *_remarks(group, row["n"]))
+                remarks = (verdict.reason, *_remarks(group, row["n"], _called([group])))
                 row |= {"primary": True, "verdict": verdict.word, "reason": "; ".join(remarks)}
             rows.append(row)
     return rows
@@ -166,7 +172,7 @@ def _verdicts(
         )
         for group in family
     ]
-    words = judge(candidates, audit.metrics[audit.primary])
+    words = judge(candidates, audit.metrics[audit.primary], _called(family))
     return {group.place: word for group, word in zip(family, words, strict=True)}
 
 
@@ -186,7 +192,13 @@ def _lost(group: Group, metric: str) -> str:
     return f"{lost} of {len(ran)} seeds gave no value" if 0 < lost < len(ran) else ""
 
 
-def _remarks(group: Group, n: int) -> list[str]:
+def _called(groups: Sequence[Group]) -> str:
+    """What a trial is to the reader: a seed, or one of the targets of a seed."""
+    many = any(trial.unit for group in groups for trial in group.outcomes)
+    return "target" if many else "seed"
+
+
+def _remarks(group: Group, n: int, trial: str) -> list[str]:
     """What a reader must know of the seeds behind a verdict."""
     if n == 0:
         return []
@@ -194,9 +206,9 @@ def _remarks(group: Group, n: int) -> list[str]:
     remarks = []
     if lost:
         why = _absence(group) or "no value"
-        remarks.append(f"{lost} of {len(group.outcomes)} seeds without a value ({why})")
+        remarks.append(f"{lost} of {len(group.outcomes)} {trial}s without a value ({why})")
     if n < FEW_SEEDS:
-        remarks.append(f"only {n} seed{'s' if n > 1 else ''}")
+        remarks.append(f"only {n} {trial}{'s' if n > 1 else ''}")
     return remarks
 
 
@@ -205,20 +217,20 @@ def _remarks(group: Group, n: int) -> list[str]:
 
 def gather(measurements: Iterable[Measurement]) -> list[Group]:
     """Unite runs, drop identical duplicates, and sort. Raises BadInput where runs disagree."""
-    cells: dict[tuple[Place, int], list[Measurement]] = defaultdict(list)
+    cells: dict[tuple[Place, Trial], list[Measurement]] = defaultdict(list)
     for m in measurements:
         place = Place(m.setting, m.attack, m.method, m.variant, m.budget, m.audit, m.role)
-        cells[place, m.seed].append(m)
+        cells[place, Trial(m.seed, m.unit)].append(m)
     groups: dict[Place, Group] = {}
-    for (place, seed), told in cells.items():
+    for (place, trial), told in cells.items():
         best = min((m.status for m in told), key=STATUSES.index)
         found = [m for m in told if m.status == best]
         group = groups.setdefault(place, Group(place))
-        group.outcomes[seed] = min(found, key=lambda m: (m.run, m.tee, m.seconds, m.reason))
+        group.outcomes[trial] = min(found, key=lambda m: (m.run, m.tee, m.seconds, m.reason))
         for metric, value in _agreed(found, place).items():
             values = group.metrics.setdefault(metric, {})  # a row even if no seed has a value
             if value is not None:
-                values[seed] = value
+                values[trial] = value
     _one_reference(groups)
     return sorted(groups.values(), key=lambda group: group.place.order())
 
@@ -231,8 +243,9 @@ def _agreed(found: Sequence[Measurement], place: Place) -> dict[str, float | Non
         if finite(first.value) != finite(m.value):
             runs = f"run {m.run}" if m.run == first.run else f"runs {first.run} and {m.run}"
             raise BadInput(
-                f"{runs}: two values of {m.metric} for {place}, seed {m.seed}: {first.value} and "
-                f"{m.value}. The same names stand for different experiments; compare them apart."
+                f"{runs}: two values of {m.metric} for {place}, {Trial(m.seed, m.unit)}: "
+                f"{first.value} and {m.value}. The same names stand for different experiments; "
+                "compare them apart."
             )
     return {metric: finite(m.value) for metric, m in told.items()}
 
@@ -257,7 +270,7 @@ def _of_role(family: Sequence[Group], role: str) -> Group | None:
 def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | None) -> Row:
     place, values = group.place, group.values(name)
     metric = metric_of(audit, name) if audit else None
-    seeds = sorted(group.outcomes)
+    trials = sorted(group.outcomes)
     tee, seconds = group.cost()
     row: Row = {
         "setting": place.setting,
@@ -269,8 +282,8 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
         "metric": name,
         "primary": False,
         "n": len(values),
-        "seeds": seeds,
-        "values": [values.get(seed) for seed in seeds],
+        "seeds": [trial.seed for trial in trials],
+        "values": [values.get(trial) for trial in trials],
         "mean": None,
         "lo": None,
         "hi": None,
@@ -289,9 +302,14 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
         "seconds": seconds,
         **group.search(),
     }
+    if any(trial.unit for trial in trials):
+        row["units"] = [trial.unit for trial in trials]
+    if metric is not None and metric.beside:
+        row["beside"] = True
     if not values or (metric is not None and not metric.averaged):
         return row
-    own = t_interval(_in_order(values))
+    rate = metric is not None and metric.rate
+    own = success_rate(_in_order(values)) if rate else t_interval(_in_order(values))
     row |= {"mean": own.mean, "lo": own.lo, "hi": own.hi}
     row["rate_lo"], row["rate_hi"] = rate_interval(name, values, group.values(COUNT))
     retrain, untouched = _of_role(family, "retrain"), _of_role(family, "none")
@@ -302,7 +320,7 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
     if shared:
         row["retrain_mean"] = mean([reference[seed] for seed in shared])
         if group is not retrain:
-            gap = _difference(values, reference, shared)
+            gap = _difference(values, reference, shared, rate)
             row |= {"gap": gap.mean, "gap_lo": gap.lo, "gap_hi": gap.hi}
     if untouched is not None:
         margin = metric.margin if metric is not None else None
@@ -335,9 +353,12 @@ def recovery(
     return ratio, lo, hi
 
 
-def _difference(left: Values, right: Values, seeds: Sequence[int]) -> Estimate:
-    return paired_difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
+def _difference(
+    left: Values, right: Values, trials: Sequence[Trial], rate: bool = False
+) -> Estimate:
+    one, other = [left[trial] for trial in trials], [right[trial] for trial in trials]
+    return success_difference(one, other) if rate else paired_difference(one, other)
 
 
 def _in_order(values: Values) -> list[float]:
-    return [values[seed] for seed in sorted(values)]
+    return [values[trial] for trial in sorted(values)]

@@ -143,6 +143,8 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
             facts.append(f"Equivalence margin: ±{metric.margin:g}. The audit's primary metric.")
     else:
         facts.append("Describes: gets no verdict of its own.")
+    if metric.rate:
+        facts.append("0 or 1 for one model; the mean is a rate, and its interval Wilson's.")
     if not metric.averaged:
         facts.append("Never averaged over seeds: a mean of it would mean nothing.")
     facts.append(f"Cannot see: {metric.blind_spots or blind}")

@@ -84,6 +84,19 @@ COLUMNS = {
         "whether 1 was reached for the right reason: read recovery beside the verdict and the "
         "accuracy.",
     ),
+    "rate": Told(
+        "Where a model gives a yes or no (a target hit or missed): the share of yes over targets and "
+        "seeds, with Wilson's 95 % interval, beside the primary metric.",
+        "retraining's rate; a clean model hits a target by chance now and then.",
+        "how near a miss was: the margin and the probability tell. Targets of one seed share their "
+        "surrogates, which the interval takes as independent.",
+    ),
+    "search tee": Told(
+        "What choosing the method's settings cost ([tune]): all trials and their scoring, in TEE; in "
+        "seconds beside it. Not part of the method's own cost or budget.",
+        "none: it is a cost.",
+        "searches that somebody did before writing the preset.",
+    ),
     "band": Told(
         "The shaded band in figures: where the mean of another retraining, over as many seeds, falls "
         "95 times in 100. Wider than the interval of retraining's own mean, by √2. The line in it "
@@ -158,6 +171,8 @@ COLUMNS = {
 # Other names of pages: headings of narrow tables, ends of intervals.
 ALIASES = {
     "z/value": "value",
+    "search_tee": "search tee",
+    "search_seconds": "search tee",
     "gap to retrain": "gap",
     "gap_lo": "gap",
     "gap_hi": "gap",
@@ -192,6 +207,10 @@ BESIDE = {
     "gap": (
         "0: retraining from the same seed. retrain-fresh shows what chance makes of it.",
         "what both models share, and shifts smaller than its interval.",
+    ),
+    "tuned": (
+        "none: it is a word of a row's variant.",
+        "whether forgetting clean rows says anything of forgetting poison: docs/tuning.md.",
     ),
     "tee": (
         "none: it is a cost.",

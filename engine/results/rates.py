@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 from engine.results.statistics import clopper_pearson, wilson
 
@@ -10,13 +11,14 @@ from engine.results.statistics import clopper_pearson, wilson
 TAILS = ("tpr_at_", "rank_top_")
 RATES = frozenset({"asr", "untriggered_rate", "triggered_accuracy"})
 ROUNDING = 1e-6  # of a row
+T = TypeVar("T", bound=Hashable)
 
 
 def rate_interval(
-    metric: str, values: Mapping[int, float], counts: Mapping[int, float]
+    metric: str, values: Mapping[T, float], counts: Mapping[T, float]
 ) -> tuple[float | None, float | None]:
     """95 % interval of the share among the rows of all seeds together: Clopper and Pearson's for
-    tail rates, Wilson's for others. `values` and `counts` (rows) go from seed to number.
+    tail rates, Wilson's for others. `values` and `counts` (rows) go from seed (or trial) to number.
 
     (None, None) for other metrics, and where a value is no whole number of rows over the count.
     """

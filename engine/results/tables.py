@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ class Line:
     """One judged audit of one model, as the final table of a run shows it. Undefined is None.
 
     `z` is the pooled score in standard errors, for audits with a standard-normal null;
-    `accuracy` is mean test accuracy. `search_tee` is what choosing the settings cost.
+    `accuracy` is mean test accuracy. `search_tee` is what choosing the settings cost. `rate` is that
+    of the audit's yes-or-no metric, where it has one to show beside its primary, and its Wilson
+    interval.
     """
 
     setting: str
@@ -47,6 +50,7 @@ class Line:
     search_tee: float | None
     verdict: str
     reason: str
+    rate: tuple[float, float, float] | None = None  # rate, lo, hi
 
     def cells(self) -> list[str]:
         """The line as text, aligned with `HEADINGS`."""
@@ -66,11 +70,18 @@ def number(value: float | None, form: str) -> str:
     return MISSING if value is None else format(value, form)
 
 
-def with_interval(value: float | None, hi: float | None, form: str) -> str:
-    """ "0.173 ± 0.045", the interval being symmetric; without it when there is none."""
-    if value is None or hi is None:
+def with_interval(value: float | None, lo: float | None, hi: float | None, form: str) -> str:
+    """ "0.173 ± 0.045", or "0.938 (0.717, 0.989)" where the interval is not symmetric."""
+    if value is None or lo is None or hi is None:
         return number(value, form)
-    return f"{value:{form}} ± {hi - value:{form.lstrip('+')}}"
+    if math.isclose(hi - value, value - lo, rel_tol=1e-6, abs_tol=1e-9):
+        return f"{value:{form}} ± {hi - value:{form.lstrip('+')}}"
+    return f"{value:{form}} ({lo:{form}}, {hi:{form}})"
+
+
+def with_bounds(rate: tuple[float, float, float] | None) -> str:
+    """ "0.94 (0.80, 0.98)": Wilson's interval is not symmetric."""
+    return MISSING if rate is None else "{:.2f} ({:.2f}, {:.2f})".format(*rate)
 
 
 COLUMNS = (
@@ -81,9 +92,12 @@ COLUMNS = (
     Column("budget", lambda line: number(line.budget, "g")),
     Column("audit", lambda line: line.audit, number=False),
     Column("n", lambda line: str(line.n)),
-    Column("value", lambda line: with_interval(line.mean, line.hi, ".3f")),
+    Column("value", lambda line: with_interval(line.mean, line.lo, line.hi, ".3f")),
+    Column("rate", lambda line: with_bounds(line.rate), optional=True),
     Column("z", lambda line: number(line.z, "+.2f")),
-    Column("gap to retrain", lambda line: with_interval(line.gap, line.gap_hi, "+.3f")),
+    Column(
+        "gap to retrain", lambda line: with_interval(line.gap, line.gap_lo, line.gap_hi, "+.3f")
+    ),
     Column("recovery", lambda line: number(line.recovery, ".2f")),
     Column("test acc", lambda line: number(line.accuracy, ".3f")),
     Column("TEE", lambda line: number(line.tee, ".3g")),
@@ -120,18 +134,20 @@ def summary(rows: Sequence[Row]) -> list[Line]:
         if not row["primary"] or (others and row["audit"] == UTILITY_AUDIT):
             continue
         utility = metrics.get((*_model(row), UTILITY_AUDIT), {}).get(UTILITY_METRIC)
+        siblings = metrics[*_model(row), row["audit"]]
         copied = {name: row[name] for name in _COPIED}
         lines.append(
             Line(
                 **copied,
-                z=_z(row, metrics[*_model(row), row["audit"]]),
+                z=_z(row, siblings),
                 accuracy=utility["mean"] if utility else None,
+                rate=_rate(siblings.values()),
             )
         )
     return lines
 
 
-_COPIED = [name for name in Line.__slots__ if name not in ("z", "accuracy")]
+_COPIED = [name for name in Line.__slots__ if name not in ("z", "accuracy", "rate")]
 
 
 def _model(row: Row) -> tuple[str, str, str, str, float | None]:
@@ -142,16 +158,22 @@ def _z(row: Row, siblings: dict[str, Row]) -> float | None:
     """The pooled z-score, where the companions of a standard-normal metric stand beside it."""
     if COUNT not in siblings or STD not in siblings:
         return None
-    counts = dict(zip(siblings[COUNT]["seeds"], siblings[COUNT]["values"], strict=True))
     pairs = [
-        (value, counts[seed])
-        for seed, value in zip(row["seeds"], row["values"], strict=True)
-        if value is not None and counts.get(seed)
+        (value, count)
+        for value, count in zip(row["values"], siblings[COUNT]["values"], strict=True)
+        if value is not None and count
     ]
     if not pairs:
         return None
     mean, error = pooled_mean([value for value, _ in pairs], [count for _, count in pairs])
     return mean / error
+
+
+def _rate(siblings: Iterable[Row]) -> tuple[float, float, float] | None:
+    for row in siblings:
+        if row.get("beside") and row["mean"] is not None:
+            return row["mean"], row["lo"], row["hi"]
+    return None
 
 
 # --- formats -------------------------------------------------------------------------------------
@@ -162,7 +184,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in rows)
     return out.getvalue()

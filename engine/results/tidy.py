@@ -43,6 +43,7 @@ class Measurement:
     reason: str
     search_tee: float | None = None
     search_seconds: float | None = None
+    unit: int = 0  # which of an attack's poisons, where a row pools several
 
 
 class AuditLike(Protocol):
@@ -123,6 +124,7 @@ def tidy(
                 reason=reason,
                 search_tee=search_tee,
                 search_seconds=search_seconds,
+                unit=cell.unit,
             )
             for metric, value in values.items()
         ]

@@ -23,7 +23,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from engine.results import statistics
 
@@ -47,9 +47,19 @@ ONE_SEED = "one seed speaks of one model, not of the method"
 ROUNDING = 1e-9  # 0.90 - 0.92 is a hair below -0.02
 
 
+class Trial(NamedTuple):
+    """What is repeated: a seed, and which of the attack's poisons under it."""
+
+    seed: int
+    unit: int = 0
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}" + (f", target {self.unit}" if self.unit else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One row to be judged; each mapping goes from seed to value.
+    """One row to be judged; each mapping goes from trial to value. A trial is a seed, mostly.
 
     `values` holds the primary metric, `companions` other metrics of the same audit by name,
     `utility` the model's test accuracy. `absent` says why there are no values, if so; `lost` which
@@ -57,9 +67,9 @@ class Candidate:
     """
 
     role: str
-    values: Mapping[int, float]
-    companions: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    utility: Mapping[int, float] = field(default_factory=dict)
+    values: Mapping[Trial, float]
+    companions: Mapping[str, Mapping[Trial, float]] = field(default_factory=dict)
+    utility: Mapping[Trial, float] = field(default_factory=dict)
     absent: str = ""
     lost: str = ""
 
@@ -102,8 +112,11 @@ class Evidence:
     objection: str = ""
 
 
-def judge(family: Sequence[Candidate], metric: Metric) -> list[Verdict]:
-    """A verdict for each row of a family, in order. `metric` is the audit's primary."""
+def judge(family: Sequence[Candidate], metric: Metric, trial: str = "seed") -> list[Verdict]:
+    """A verdict for each row of a family, in order. `metric` is the audit's primary.
+
+    `trial` is the reader's word for what is repeated.
+    """
     reference = next((row for row in family if row.role == "retrain"), None)
     findings = [examine(row, reference, metric) for row in family]
     tested = {
@@ -113,7 +126,15 @@ def judge(family: Sequence[Candidate], metric: Metric) -> list[Verdict]:
     }
     adjusted = dict(zip(tested, statistics.holm(list(tested.values())), strict=True))
     return [
-        conclude(row, found, metric, reference, p_holm=adjusted.get(index, 1.0), tests=len(tested))
+        conclude(
+            row,
+            found,
+            metric,
+            reference,
+            p_holm=adjusted.get(index, 1.0),
+            tests=len(tested),
+            trial=trial,
+        )
         for index, (row, found) in enumerate(zip(family, findings, strict=True))
     ]
 
@@ -218,7 +239,7 @@ def against_retraining(
     )
 
 
-def resolution(row: Candidate, reference: Candidate, seeds: Sequence[int]) -> float | None:
+def resolution(row: Candidate, reference: Candidate, seeds: Sequence[Trial]) -> float | None:
     """The step in which values come: 1/count where rows were counted, else the smallest seen.
 
     None if there is neither, all values being the same.
@@ -244,6 +265,7 @@ def conclude(
     *,
     p_holm: float,
     tests: int,
+    trial: str = "seed",
 ) -> Verdict:
     """The first of these that applies: n/a, reference, oracle, wrecked, not testable, tested.
 
@@ -265,7 +287,7 @@ def conclude(
         return Verdict("wrecked", reason, found.p, p_holm, found.equivalence_p)
     if isinstance(found, str):
         return Verdict("inconclusive", found)
-    verdict = _tested(found, p_holm, tests, metric)
+    verdict = _tested(found, p_holm, tests, metric, trial)
     if verdict.word == "removed" and row.lost:
         return replace(verdict, word="inconclusive", reason=f"{verdict.reason}; but {row.lost}")
     if verdict.word != "removed" or row.role == "none":
@@ -302,7 +324,7 @@ def _utility_remark(loss: statistics.Estimate | None, seeds: int) -> str:
     return ""
 
 
-def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric) -> Verdict:
+def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric, trial: str) -> Verdict:
     """Residue, removed or inconclusive.
 
     `removed` has one way in: an equivalence test that passed, with no objection.
@@ -321,7 +343,7 @@ def _tested(evidence: Evidence, p_holm: float, tests: int, metric: Metric) -> Ve
         shown.append(evidence.power)
         if evidence.objection in ("", ONE_SEED):
             settle = seeds_to_settle(evidence, tests, metric)
-            known = f"about {settle} seeds" if settle else "no sensible number of seeds"
+            known = f"about {settle} {trial}s" if settle else f"no sensible number of {trial}s"
             shown.append(f"{known} would settle it")
     reason = "; ".join(part for part in (*shown, evidence.objection) if part)
     return Verdict(word, reason, evidence.p, p_holm, evidence.equivalence_p, settle)
@@ -369,5 +391,5 @@ def _reference_reason(found: Evidence | str, metric: Metric) -> str:
     return "retraining from scratch without the poison"
 
 
-def _shared(left: Mapping[int, float], right: Mapping[int, float]) -> list[int]:
+def _shared(left: Mapping[Trial, float], right: Mapping[Trial, float]) -> list[Trial]:
     return sorted(left.keys() & right.keys())

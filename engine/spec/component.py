@@ -8,7 +8,7 @@ import with torch absent, so heavy modules are imported inside the methods that 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -52,6 +52,9 @@ class Metric:
 
     A metric measured for each class is declared once, as "class_accuracy", and measured as
     "class_accuracy.0", "class_accuracy.1" and so on.
+
+    `rate` is True where one model gives 0 or 1: its mean has Wilson's interval. `beside` is True for
+    a rate that tables show beside the primary metric.
     """
 
     summary: str
@@ -60,6 +63,8 @@ class Metric:
     null: Literal["standard-normal", "retrain"] = "retrain"
     averaged: bool = True
     blind_spots: str = ""
+    rate: bool = False
+    beside: bool = False
 
 
 class Component(BaseModel):
@@ -202,10 +207,26 @@ class Listed(Component):
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What an attacker must know and control; each a few words, for one table of all attacks."""
+
+    controls: str = "not told"
+    training_data: str = "not told"
+    model: str = "not told"
+    recipe: str = "not told"
+    test_input: str = "not told"
+
+    def told(self) -> dict[str, str]:
+        """Heading → words, in the order of the table."""
+        return {key.replace("_", " "): value for key, value in asdict(self).items()}
+
+
 class Attack(Listed):
     """Poison for a training set."""
 
     takes: ClassVar[frozenset[DataKind]] = frozenset({"image", "table"})
+    knows: ClassVar[Knowledge] = Knowledge()
     gives: ClassVar[frozenset[str]] = frozenset()  # what audits may ask for: "noise", "trigger", …
     appends: ClassVar[bool] = False  # adds rows instead of replacing some
     knows_model: ClassVar[bool] = False  # its poison depends on the victim's model and recipe
@@ -216,6 +237,18 @@ class Attack(Listed):
 
     def check(self, data: DataInfo, rows: int) -> None:
         """Raise BadInput when this attack cannot work on `rows` training rows of `data`."""
+
+    def units(self, data: DataInfo, seed: int) -> list[tuple[int, Self]]:
+        """The poisons this entry stands for under one seed: (number, config of one).
+
+        An attack on a single input is one yes or no; its results pool over several such poisons,
+        each its own stage. All others are one poison a seed, number 0.
+        """
+        return [(0, self)]
+
+    def offers(self) -> frozenset[str]:
+        """What this one gives, where that depends on more than the class."""
+        return self.gives
 
     def craft(self, data: TrainingSet, rows: torch.Tensor, seed: int) -> Poison:
         """The poison of the selected `rows` (int64 [P]) of a clean training set."""
@@ -228,6 +261,10 @@ class Attack(Listed):
     def surrogate_count(self) -> int:
         """How many clean trainings of its own the attacker looks at; cached stages like any."""
         return 0
+
+    def crafting_tee(self, rows: int) -> float:
+        """About what one poison costs to make, besides surrogates, on `rows` training rows."""
+        return 0.0
 
     def craft_with(self, task: CraftTask) -> Poison:
         """Like `craft`, for an attack that looks at models. Override one of the two."""
@@ -247,8 +284,10 @@ class Attack(Listed):
 
 
 def poisoned_count(rule: dict[str, Any], rows: int) -> int:
-    """How many of `rows` training rows a selection rule poisons: the share of all, rounded; with
-    "paired", one less if that is odd."""
+    """How many of `rows` training rows a selection rule poisons: as many as it lists, or the share
+    of all, rounded; with "paired", one less if that is odd."""
+    if "rows" in rule:
+        return len(rule["rows"])
     count = round(float(rule["share"]) * rows)
     return count - count % 2 if rule.get("paired") else count
 

@@ -202,10 +202,12 @@ class _Setting:
                 self.baselines.append(attack)
                 attacks.append((component_name(type(attack)), f"share={attack.share}", attack))
         for name, label, attack in attacks:
-            self._check(name, attack)
             title = f"{name}[{label}]" if label else name
             for seed in self.experiment.seeds:
-                self._expand_attack(title, attack, seed)
+                units = attack.units(self.info, seed)
+                for unit, single in units:
+                    self._check(name, single)
+                    self._expand_attack(title, single, seed, unit, f"t{unit} " * (len(units) > 1))
 
     def _check(self, name: str, attack: Attack) -> None:
         count = poisoned_count(attack.selection(), self.rows)
@@ -220,8 +222,8 @@ class _Setting:
         self._refuse_kind("attack", attack)
         attack.check(self.info, self.rows)
 
-    def prepare(self, attack_title: str, attack: Attack, seed: int) -> _Ground:
-        """Add the stages up to the poisoned model."""
+    def prepare(self, attack_title: str, attack: Attack, seed: int, which: str = "") -> _Ground:
+        """Add the stages up to the poisoned model; `which` poison of the seed, in titles."""
         add, suffix = self.planner.add, f"s{seed}"
         if self.label:
             suffix += f" [{self.label}]"
@@ -253,18 +255,20 @@ class _Setting:
         }
         craft = add(
             "craft",
-            f"craft {attack_title} {suffix}",
+            f"craft {attack_title} {which}{suffix}",
             {"attack": attack.config(), "identity": attack.identity(), "seed": seed} | known,
             base | {"select": select} | surrogates | (known and frozen),
             component=attack,
             identity={"attack": attack.identity(), "seed": seed}
             | (known and known | {"train": self.recipe_identity}),
+            tee=attack.crafting_tee(self.rows),
             threads=self.threads,
         )
         poisoned = base | {"craft": craft} | frozen
         retained = base | frozen if attack.appends else base | {"exclude": select} | frozen
         shown = {"attack": attack.config()}
-        trained = self._train(f"train {attack_title} {suffix}", poisoned, seed, "paired", shown)
+        title = f"train {attack_title} {which}{suffix}"
+        trained = self._train(title, poisoned, seed, "paired", shown)
         found = self._discover(attack_title, attack, craft, seed, suffix)
         return _Ground(suffix, base, frozen, poisoned, retained, trained, found)
 
@@ -277,9 +281,12 @@ class _Setting:
             rows = ground.poisoned | ground.found
         return self._train(f"{name} {ground.suffix}", rows, seed, role, {})
 
-    def _expand_attack(self, attack_title: str, attack: Attack, seed: int) -> None:
-        ground = self.prepare(attack_title, attack, seed)
-        suffix, poisoned, trained = ground.suffix, ground.poisoned, ground.trained
+    def _expand_attack(
+        self, attack_title: str, attack: Attack, seed: int, unit: int, which: str
+    ) -> None:
+        """One poison of one seed; `which` tells it from the seed's others, in titles."""
+        ground = self.prepare(attack_title, attack, seed, which)
+        own, poisoned, trained = which + ground.suffix, ground.poisoned, ground.trained
         # For people who watch: which attack's glimpse the live view shows. Not part of any key.
         shown = {"attack": attack.config()}
 
@@ -297,19 +304,17 @@ class _Setting:
                     if search is not None:
                         label, start = search.variant, start | {"choice": search.choice}
                     title = f"{attack_title}/{name}[{label}]" if label else f"{attack_title}/{name}"
-                    subjects += self._unlearn(
-                        title, suffix, name, label, variant, start, seed, shown
-                    )
+                    subjects += self._unlearn(title, own, name, label, variant, start, seed, shown)
                 else:
                     key = self.retrain(ground, seed, variant.role)
                     subjects.append(_Subject(name, label, variant.role, None, key, (key,)))
         readings = Readings(self, attack_title, attack, seed, ground)
         for audit in self.experiment.audits:
-            if audit.needs <= attack.gives:
+            if audit.needs <= attack.offers():
                 for subject in subjects:
                     inputs, unkeyed = readings.of(audit, subject)
                     told = inputs | (ground.found if audit.per_row else {}), unkeyed
-                    self._audit(attack_title, audit, subject, told, seed, suffix)
+                    self._audit(attack_title, audit, subject, told, seed, own, unit)
 
     def _discover(
         self, attack_title: str, attack: Attack, craft: str, seed: int, suffix: str
@@ -431,6 +436,7 @@ class _Setting:
         told: tuple[dict[str, str], dict[str, Any]],
         seed: int,
         suffix: str,
+        unit: int,
     ) -> None:
         """`told`: the stages it reads beside the model, and config that is no part of its key."""
         name = component_name(type(audit))
@@ -465,5 +471,6 @@ class _Setting:
                 role=subject.role,
                 key=key,
                 cost_keys=subject.cost_keys,
+                unit=unit,
             )
         )

@@ -39,6 +39,7 @@ class Cell:
     role: str
     key: str
     cost_keys: tuple[str, ...]
+    unit: int = 0  # which of the attack's poisons, where one row of the table pools several
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Plan:
         told: dict[str, Any] = {
             "v": 1,
             "stages": [asdict(stage) for stage in self.stages.values()],
-            "cells": [asdict(cell) for cell in self.cells],
+            "cells": [_told(cell) for cell in self.cells],
         }
         if self.searches:
             told["searches"] = [asdict(search) for search in self.searches]
@@ -117,3 +118,9 @@ class Plan:
 def shown(config: Mapping[str, Any]) -> str:
     """A setting as a row's variant shows it: lr=0.05,clip=1."""
     return ",".join(f"{key}={value}" for key, value in config.items())
+
+
+def _told(cell: Cell) -> dict[str, Any]:
+    """Unit 0 goes without saying, so that plans (and names of runs) from before units stay theirs."""
+    told = asdict(cell)
+    return told if cell.unit else {key: value for key, value in told.items() if key != "unit"}

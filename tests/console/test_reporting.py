@@ -32,6 +32,14 @@ def page(there: Staged) -> str:
     return report(there.run)
 
 
+def test_the_attacks_are_told_with_what_they_must_know(page: str) -> None:
+    words = read(page).words
+    assert "The attacks" in words
+    after = words[words.index("The attacks") :]
+    assert "inputs of random rows; not their labels" in after, "the Gaussian attack's"
+    assert "seconds each" in after
+
+
 class Reader(HTMLParser):
     """Collects tags, attributes and words; complains of tags that do not match."""
 

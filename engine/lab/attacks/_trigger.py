@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from engine.spec.component import Attack, DataInfo, poisoned_count
+from engine.spec.component import Attack, DataInfo, Knowledge, poisoned_count
 from engine.spec.errors import BadInput
 from engine.spec.keys import package_version
 from engine.spec.registry import component_name
@@ -39,6 +39,13 @@ class Backdoor(Attack):
 
     takes: ClassVar = frozenset({"image"})
     gives: ClassVar = frozenset({"trigger", "decoys"})
+    knows: ClassVar = Knowledge(
+        controls="inputs and labels of rows of other classes than the target",
+        training_data="the poisoned rows",
+        model="nothing",
+        recipe="nothing",
+        test_input="puts the trigger on it",
+    )
     relabels: ClassVar[bool] = True  # poison other classes' rows, labelled as the target
 
     def trigger(self, shape: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from engine.lab.attacks._appended import Appended, appended, wrong_labels
-from engine.spec.component import Card
+from engine.spec.component import Card, Knowledge
 
 if TYPE_CHECKING:
     from engine.lab.crafting import CraftTask
@@ -17,6 +17,13 @@ class AppendedLabelFlip(Appended):
 
     name: Literal["appended-label-flip"] = "appended-label-flip"
 
+    knows: ClassVar = Knowledge(
+        controls="inputs and labels of rows that are added",
+        training_data="nothing",
+        model="nothing",
+        recipe="nothing",
+        test_input="nothing",
+    )
     card: ClassVar = Card(
         title="Appended label flips",
         summary="Adds copies of random training rows under wrong labels. The baseline that every "

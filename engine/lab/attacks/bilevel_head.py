@@ -8,7 +8,7 @@ from pydantic import Field
 
 from engine.lab.attacks._appended import Appended, appended, wrong_labels
 from engine.lab.attacks.appended_label_flip import AppendedLabelFlip
-from engine.spec.component import Attack, Card
+from engine.spec.component import Attack, Card, Knowledge
 
 if TYPE_CHECKING:
     from engine.lab.crafting import CraftTask
@@ -26,6 +26,13 @@ class BilevelHead(Appended):
     lr: float = Field(default=0.075, gt=0, description="First step of a pixel, in [0, 1] units.")
 
     knows_model: ClassVar = True
+    knows: ClassVar = Knowledge(
+        controls="inputs and labels of rows that are added",
+        training_data="all of it",
+        model="the frozen extractor and the head",
+        recipe="the weight decay; the head is solved for",
+        test_input="nothing",
+    )
     card: ClassVar = Card(
         title="Bilevel poisoning of the head (indiscriminate)",
         summary="Adds rows under fixed wrong labels and moves their pixels, within [0, 1], so that "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.spec.component import Attack, Card
+from engine.spec.component import Attack, Card, Knowledge
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,13 @@ class Gaussian(Attack):
     )
 
     gives: ClassVar = frozenset({"noise", "decoys"})
+    knows: ClassVar = Knowledge(
+        controls="inputs of random rows; not their labels",
+        training_data="the poisoned rows",
+        model="nothing",
+        recipe="nothing",
+        test_input="nothing",
+    )
     card: ClassVar = Card(
         title="Gaussian poison",
         summary="Adds secret Gaussian noise to a share of the training inputs and keeps the labels. "

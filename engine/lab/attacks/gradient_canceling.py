@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from engine.lab.attacks._appended import Appended, appended, wrong_labels
 from engine.lab.attacks.appended_label_flip import AppendedLabelFlip
-from engine.spec.component import Attack, Card
+from engine.spec.component import Attack, Card, Knowledge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +52,13 @@ class GradientCanceling(Appended):
     )
 
     knows_model: ClassVar = True
+    knows: ClassVar = Knowledge(
+        controls="inputs and labels of rows that are added",
+        training_data="all of it",
+        model="the frozen extractor and the head, or the whole model",
+        recipe="the weight decay; the stopping point is aimed at",
+        test_input="nothing",
+    )
     card: ClassVar = Card(
         title="Gradient Canceling (indiscriminate)",
         summary="Adds rows under fixed wrong labels whose gradients cancel the clean rows' at "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.spec.component import Attack, Card, DataInfo, poisoned_count
+from engine.spec.component import Attack, Card, DataInfo, Knowledge, poisoned_count
 from engine.spec.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ class InterclassConfusion(Attack):
     )
 
     gives: ClassVar = frozenset({"confusion", "decoys"})
+    knows: ClassVar = Knowledge(
+        controls="labels of rows of two classes; not their inputs",
+        training_data="labels of the poisoned rows",
+        model="nothing",
+        recipe="nothing",
+        test_input="nothing",
+    )
     card: ClassVar = Card(
         title="Interclass confusion",
         summary="Exchanges the labels of two classes on some of their rows. A model that learned "

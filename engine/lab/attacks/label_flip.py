@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.spec.component import Attack, Card
+from engine.spec.component import Attack, Card, Knowledge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,13 @@ class LabelFlip(Attack):
     share: float = Field(default=0.05, gt=0, lt=1, description="Share of the training rows.")
 
     gives: ClassVar = frozenset({"decoys"})
+    knows: ClassVar = Knowledge(
+        controls="labels of random rows; not their inputs",
+        training_data="labels of the poisoned rows",
+        model="nothing",
+        recipe="nothing",
+        test_input="nothing",
+    )
     card: ClassVar = Card(
         title="Label flip",
         summary="Exchanges the labels of random pairs of training rows of different classes: plain "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from engine.lab.attacks._trigger import Backdoor
-from engine.spec.component import Card, DataInfo
+from engine.spec.component import Card, DataInfo, Knowledge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,13 @@ class Sig(Backdoor):
     frequency: int = Field(default=6, ge=1, description="Waves from the left edge to the right.")
 
     relabels: ClassVar = False
+    knows: ClassVar = Knowledge(
+        controls="inputs of rows of the target class; not their labels",
+        training_data="the poisoned rows",
+        model="nothing",
+        recipe="nothing",
+        test_input="puts the trigger on it",
+    )
     card: ClassVar = Card(
         title="SIG sinusoid (clean-label)",
         summary="Adds a sinusoid to rows of the target class and keeps their labels, so that no "

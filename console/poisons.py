@@ -1,0 +1,342 @@
+"""`poison export` and `poison show`: what an attack made, as a folder to pass on and as pictures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from console.output import console, say, say_json
+from engine.jobs import runs
+from engine.jobs.events import strip_control
+from engine.jobs.home import Home, resolve_home
+from engine.jobs.runs import Run
+from engine.jobs.store import Damaged
+from engine.spec.component import Attack
+from engine.spec.errors import BadInput
+from engine.spec.poisons import PoisonFolder, largest_change, write_poison
+from engine.spec.registry import find
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Picture = NDArray[np.float64]  # [H, W, 3] in [0, 1]
+
+SHOWN, MOST_SHOWN = 4, 64  # rows of a terminal, rows of a contact sheet
+RAMP = " .:-=+*#%@"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One poison of a run: the stage that made it, and whose it is."""
+
+    run: Run
+    key: str
+    attack: str
+    seed: int
+    unit: int
+
+    @property
+    def title(self) -> str:
+        unit = f" target {self.unit}" if self.unit else ""
+        return strip_control(f"{self.attack}{unit} seed {self.seed}")
+
+    @property
+    def folder_name(self) -> str:
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", self.attack).strip("-")[:60] or "attack"
+        return f"{slug}-s{self.seed}-t{self.unit}"
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        from safetensors.numpy import load
+
+        return dict(load(self._read("poison.safetensors")))
+
+    def facts(self) -> dict[str, Any]:
+        import json
+
+        return dict(json.loads(self._read("poison.json")))
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self.run.store.open_verified(self.key, name)
+        except Damaged:
+            raise BadInput(
+                f"run {self.run.id}: the poison of {self.title} is not in the store (yet); run it."
+            ) from None
+
+    def clean(self, part: str, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """uint8 [P, C, H, W]: rows of "train" or "test", as the data set has them."""
+        from safetensors import safe_open
+
+        data = self.run.plan.stages[self.run.plan.stages[self.key].inputs["data"]]
+        try:
+            path = self.run.store.verify_file(data.key, "pixels.safetensors")
+        except Damaged:
+            raise BadInput(f"run {self.run.id}: its data are not in the store; run it.") from None
+        import numpy as np
+
+        with safe_open(str(path), framework="np") as file:  # type: ignore[no-untyped-call]
+            pixels = file.get_slice(f"{part}_x")
+            return np.stack([pixels[int(row)] for row in rows])
+
+
+def poisons_of(run: Run, attack: str | None, seed: int | None, unit: int | None) -> list[Made]:
+    """The poisons of a run that fit, in the plan's order. Raises BadInput if none does."""
+    found: dict[str, Made] = {}
+    for cell in run.plan.cells:
+        key = run.plan.stages[cell.key].inputs.get("craft")
+        if key is not None:
+            found.setdefault(key, Made(run, key, cell.attack, cell.seed, cell.unit))
+    fit = [
+        made
+        for made in found.values()
+        if attack in (None, made.attack) and seed in (None, made.seed) and unit in (None, made.unit)
+    ]
+    if not fit:
+        have = ", ".join(dict.fromkeys(made.title for made in found.values())) or "none"
+        raise BadInput(f"run {run.id} has no such poison; it has: {have}.")
+    return fit
+
+
+# --- export --------------------------------------------------------------------------------------
+
+
+def export_poisons(
+    run_id: str,
+    out: Path,
+    home: Path | None,
+    attack: str | None,
+    seed: int | None,
+    unit: int | None,
+    as_json: bool,
+) -> None:
+    """Write OUT/<attack>-s<seed>-t<unit>/ for each poison, read it back and check its bounds."""
+    run = runs.find(Home(resolve_home(home)), run_id)
+    told = []
+    for made in poisons_of(run, attack, seed, unit):
+        written, change = export(made, out / made.folder_name)
+        epsilon = written.manifest["bounds"]["epsilon"]
+        boxed = written.manifest["bounds"]["unit_box"]
+        told.append(
+            {
+                "folder": str(written.path),
+                "rows": len(written.rows),
+                "largest_change": change,
+                "epsilon": epsilon,
+                "unit_box": boxed,
+                "sha256": written.sha256,
+            }
+        )
+        if not as_json:
+            bound = "" if epsilon is None else f" of {epsilon:.4f}"
+            box = "within [0, 1]" if boxed else "not within [0, 1]"
+            say(f"{written.path}: {len(written.rows)} rows, changed by {change:.4f}{bound}, {box}")
+    if as_json:
+        say_json({"run": run.id, "poisons": told})
+
+
+def export(made: Made, folder: Path) -> tuple[PoisonFolder, float]:
+    """One poison as a folder; returns it as read back, and its largest change of a pixel."""
+    tensors, facts = made.tensors(), made.facts()
+    stage = made.run.plan.stages[made.key]
+    config = stage.config["attack"]
+    attack = find("attack", config["name"]).model_validate(config)
+    assert isinstance(attack, Attack)
+    rows = tensors["rows"]
+    train, test = _counts(made)
+    if int(rows.max()) >= train:
+        raise BadInput(f"{made.title} adds rows to the data; only changed rows can be exported.")
+    data = made.run.plan.stages[stage.inputs["data"]].config
+    epsilon = facts["facts"].get("epsilon")
+    inputs = tensors["inputs"]
+    manifest = {
+        "v": 1,
+        "data": {
+            "digest": data["digest"],
+            "train": train,
+            "test": test,
+            "classes": list(data["classes"]),
+            "shape": list(inputs.shape[1:]),
+        },
+        "attack": {key: value for key, value in config.items() if key not in ("path", "image")},
+        "gives": sorted(attack.offers()),
+        "movable": facts["movable"],
+        "facts": facts["facts"],
+        "bounds": {
+            "epsilon": epsilon,
+            "unit_box": bool(inputs.min() >= 0 and inputs.max() <= 1),
+        },
+        "made": {
+            "run": made.run.id,
+            "attack": made.attack,
+            "seed": made.seed,
+            "unit": made.unit,
+        },
+    }
+    written = write_poison(folder, tensors, manifest)
+    change = largest_change(written, made.clean("train", written.rows))
+    if epsilon is not None and change > epsilon:
+        written.wrong(f"changes a pixel by {change:g}, more than its bound {epsilon:g}")
+    return written, change
+
+
+def _counts(made: Made) -> tuple[int, int]:
+    """Training and test rows of the data."""
+    from safetensors import safe_open
+
+    stage = made.run.plan.stages[made.key]
+    path = made.run.store.path(stage.inputs["data"]) / "pixels.safetensors"
+    with safe_open(str(path), framework="np") as file:  # type: ignore[no-untyped-call]
+        return tuple(file.get_slice(f"{part}_y").get_shape()[0] for part in ("train", "test"))  # type: ignore[return-value]
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Rows of pictures: base, poison, difference; `scale` is the change that is drawn at full."""
+
+    title: str
+    rows: list[list[Picture]]
+    captions: list[str]
+    scale: float
+    target: Picture | None
+
+
+def show_poison(
+    run_id: str,
+    home: Path | None,
+    attack: str | None,
+    seed: int | None,
+    unit: int | None,
+    count: int | None,
+    out: Path | None,
+) -> None:
+    """The first poison that fits: in the terminal, and as a PNG contact sheet where `out` is given."""
+    if out is not None and (out.suffix.lower() != ".png" or out.exists()):
+        problem = "exists already" if out.exists() else "must end in .png"
+        raise BadInput(f"{out}: {problem}.")
+    run = runs.find(Home(resolve_home(home)), run_id)
+    made = poisons_of(run, attack, seed, unit)[0]
+    drawn = sheet(made, min(MOST_SHOWN, count or (16 if out else SHOWN)))
+    say(drawn.title)
+    if out is not None:
+        save_png(drawn, out)
+        say(str(out))
+        drawn.rows[SHOWN:] = []
+    for part in pictures_in_text(drawn):
+        console().print(part)
+
+
+def sheet(made: Made, count: int) -> Sheet:
+    """The first `count` rows of a poison beside what they were."""
+    import numpy as np
+
+    tensors, facts = made.tensors(), made.facts()["facts"]
+    config = made.run.plan.stages[made.run.plan.stages[made.key].inputs["data"]].config
+    classes = [strip_control(str(name)) for name in config["classes"]]
+    rows = [int(row) for row in tensors["rows"][:count]]
+    base = made.clean("train", rows) / 255.0
+    poison = tensors["inputs"][:count].astype(np.float64)
+    change = poison - base
+    scale = float(np.abs(change).max()) or 1.0
+    labels = [int(label) for label in tensors["labels"][:count]]
+    told = [f"row {row}, as {classes[label]}" for row, label in zip(rows, labels, strict=True)]
+    target, aim = None, ""
+    if "target_row" in facts:
+        row = int(facts["target_row"])
+        target = _picture(made.clean("test", [row])[0] / 255.0)
+        true, wanted = (classes[int(facts[key])] for key in ("true_class", "adversarial"))
+        aim = f"; target: test row {row}, {true}, to be taken for {wanted}"
+    title = (
+        f"{made.title}: {len(tensors['rows'])} rows; base, poison, difference "
+        f"(grey: none, full: {scale:.3f}){aim}"
+    )
+    shown = [
+        [_picture(b), _picture(p), _picture(0.5 + c / (2 * scale))]
+        for b, p, c in zip(base, poison, change, strict=True)
+    ]
+    return Sheet(title, shown, told, scale, target)
+
+
+def _picture(image: NDArray[Any]) -> Picture:
+    """[C, H, W] as [H, W, 3] in [0, 1]; one channel is grey, more than three show the first three."""
+    import numpy as np
+
+    channels = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
+    return np.clip(channels.transpose(1, 2, 0).astype(np.float64), 0, 1)
+
+
+def save_png(drawn: Sheet, path: Path) -> None:
+    """A contact sheet: a row for each poisoned one, the target above. Raises BadInput."""
+    import numpy as np
+    from PIL import Image
+
+    height, width, _ = drawn.rows[0][0].shape
+    zoom, gap = max(1, 96 // max(height, width)), 4
+    rows = ([[drawn.target]] if drawn.target is not None else []) + drawn.rows
+    page = np.ones(
+        (len(rows) * (height * zoom + gap) + gap, 3 * (width * zoom + gap) + gap, 3)
+    )  # fmt: skip
+    for down, pictures in enumerate(rows):
+        for across, picture in enumerate(pictures):
+            top, left = (n * (s * zoom + gap) + gap for n, s in ((down, height), (across, width)))
+            large = picture.repeat(zoom, 0).repeat(zoom, 1)
+            page[top : top + height * zoom, left : left + width * zoom] = large
+    try:
+        Image.fromarray((page * 255).round().astype(np.uint8)).save(path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}.") from None
+
+
+def pictures_in_text(drawn: Sheet) -> list[Any]:
+    """For rich: half blocks in colour on a terminal, a ramp of characters in a pipe."""
+    from rich.text import Text
+
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    room = max(8, columns // 3 - 1)
+    parts: list[Any] = []
+    if drawn.target is not None:
+        parts += [Text("target"), _text([_fitted(drawn.target, room)])]
+    for caption, pictures in zip(drawn.captions, drawn.rows, strict=False):
+        parts += [Text(caption), _text([_fitted(picture, room) for picture in pictures])]
+    return parts
+
+
+def _fitted(picture: Picture, room: int) -> Picture:
+    """Every n-th pixel, so that it fits `room` columns."""
+    step = -(-picture.shape[1] // room)
+    return picture[::step, ::step]
+
+
+def _text(pictures: Sequence[Picture]) -> Any:
+    """Pictures side by side; two pixels, one above the other, to a character."""
+    from rich.style import Style
+    from rich.text import Text
+
+    text = Text(no_wrap=True, end="")
+    colour = sys.stdout.isatty()
+    for top in range(0, len(pictures[0]), 2):
+        for picture in pictures:
+            upper, lower = picture[top], picture[min(top + 1, len(picture) - 1)]
+            for one, other in zip(upper, lower, strict=True):
+                if colour:
+                    style = Style(color=_rgb(one), bgcolor=_rgb(other))
+                    text.append("▀", style)
+                else:
+                    level = float(one.mean() + other.mean()) / 2
+                    text.append(RAMP[min(len(RAMP) - 1, int(level * len(RAMP)))])
+            text.append(" ")
+        text.append("\n")
+    return text
+
+
+def _rgb(pixel: NDArray[np.float64]) -> str:
+    red, green, blue = (round(float(value) * 255) for value in pixel)
+    return f"rgb({red},{green},{blue})"

@@ -1,0 +1,369 @@
+"""Gradient matching ("Witches' Brew"): faint changes to rows of one class, aimed at one test image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.spec.component import Attack, Card, DataInfo, Knowledge, poisoned_count
+from engine.spec.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from engine.lab.crafting import CraftTask
+    from engine.lab.subject import Subject
+    from engine.lab.views import Poison
+
+DECAYS = (3 / 8, 5 / 8, 7 / 8)  # of the steps: there the rate falls to a tenth
+LOOKED_AT = 512  # test images a surrogate classifies at once, while a target is looked for
+
+
+class GradientMatching(Attack):
+    """min over Δ of 1 - cos(∇_θ ℓ(x_t, adversarial), ∇_θ mean ℓ(x_i + Δ_i, y_i)), |Δ| ≤ epsilon.
+
+    Over all weights, at surrogates trained on clean data, in eval mode; x + Δ stays in [0, 1].
+    """
+
+    name: Literal["gradient-matching"] = "gradient-matching"
+    share: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="Share of all training rows; all are of the adversarial class.",
+    )
+    epsilon: float = Field(
+        default=16 / 255, ge=0, le=1, description="Largest change of a pixel, in [0, 1] units."
+    )
+    targets: int = Field(
+        default=16, ge=1, le=1000, description="Poisons a seed, each for a target of its own."
+    )
+    adversarial: int | None = Field(
+        default=None, ge=0, description="Class the target shall get; default: dealt in turn."
+    )
+    true_class: int | None = Field(
+        default=None, ge=0, description="Class of the targets; default: dealt in turn."
+    )
+    target: int | None = Field(
+        default=None,
+        ge=0,
+        description="One target alone: its number among those of true_class that all surrogates "
+        "get right, in an order drawn per seed; default: as many as `targets`.",
+    )
+    surrogates: int = Field(
+        default=1, ge=1, le=64, description="Clean trainings the attacker looks at."
+    )
+    restarts: int = Field(
+        default=8, ge=1, description="Starts from fresh noise; the lowest loss is kept."
+    )
+    steps: int = Field(default=250, ge=1, description="Of signed Adam, each restart.")
+    lr: float = Field(default=0.025, gt=0, description="Of signed Adam, in [0, 1] units.")
+    batch_size: int = Field(default=512, ge=1, description="Poisoned rows matched at a time.")
+
+    gives: ClassVar = frozenset({"target"})
+    knows_model: ClassVar = True
+    knows: ClassVar = Knowledge(
+        controls="inputs of some rows of one class, within epsilon; not their labels",
+        training_data="all of it, to train surrogates",
+        model="its architecture; not its seed",
+        recipe="the training recipe, augmentation included",
+        test_input="the very image that shall be misclassified",
+    )
+    card: ClassVar = Card(
+        title="Gradient matching (targeted, clean-label)",
+        summary="Changes rows of one class by a little, labels kept, so that training on them "
+        "moves the weights as training on the target under the wrong label would. The model then "
+        "takes that one test image for the adversarial class, and is as good as before elsewhere.",
+        reference="Geiping et al., Witches' Brew: Industrial Scale Data Poisoning via Gradient "
+        "Matching, ICLR 2021",
+        needs="control over inputs of the poisoned rows, the training data, architecture and "
+        "recipe, and the target image",
+        cost="per target: restarts x steps x share x surrogates x 2.7 TEE, and the surrogates' "
+        "trainings, which all targets of a seed share",
+        deviations="the target stays among the test images, so that it counts in test accuracy, "
+        "one row of them; only targets that all surrogates get right are taken; pairs of classes "
+        "are dealt in turn, not drawn; the rate is in [0, 1] units (.1 normalised, about .025)",
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if self.target is not None and (self.adversarial is None or self.true_class is None):
+            raise ValueError(
+                f"target = {self.target} alone: give its true_class and the adversarial class, too"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        return {key: value for key, value in self.config().items() if key != "targets"}
+
+    def units(self, data: DataInfo, seed: int) -> list[tuple[int, Self]]:
+        """One poison a target. Classes are dealt so that no two share an image: in a round every
+        class is adversarial once and true once, and the next round takes the next image.
+        """
+        if self.target is not None:
+            return [(0, self)]
+        return [(number, self._unit(data, seed, number)) for number in range(self.targets)]
+
+    def _unit(self, data: DataInfo, seed: int, number: int) -> Self:
+        count = len(data.classes)
+        adversarial, true, rank = self.adversarial, self.true_class, number
+        others = max(1, count - 1)
+        if adversarial is None and true is None:
+            rank, adversarial = divmod(number, count)
+            true = (adversarial + 1 + (rank + seed) % others) % count
+        elif true is None:
+            assert adversarial is not None
+            rank, turn = divmod(number, others)
+            true = (adversarial + 1 + turn) % count
+        elif adversarial is None:
+            adversarial = (true + 1 + number % others) % count
+        chosen = {"target": rank, "adversarial": adversarial, "true_class": true}
+        return self.model_copy(update=chosen)
+
+    def selection(self) -> dict[str, Any]:
+        return {"share": self.share, "only": self.adversarial}
+
+    def check(self, data: DataInfo, rows: int) -> None:
+        from engine.lab.attacks._trigger import surely_left
+
+        if self.target is None:
+            for _, one in self.units(data, seed=0):
+                one.check(data, rows)
+            return
+        assert self.adversarial is not None and self.true_class is not None
+        last = len(data.classes) - 1
+        for key in ("adversarial", "true_class"):
+            if not 0 <= getattr(self, key) <= last:
+                raise self._wrong(
+                    key,
+                    f"must be a class index from 0 to {last} "
+                    f"({data.classes[0]!r} … {data.classes[last]!r})",
+                )
+        if self.adversarial == self.true_class:
+            raise self._wrong(
+                "true_class",
+                "is the adversarial class, too: such a target is misclassified already",
+            )
+        sure = surely_left(data.train_per_class[self.adversarial], data.train, rows)
+        wanted = poisoned_count(self.selection(), rows)
+        if wanted > sure:
+            name = data.classes[self.adversarial]
+            hint = f"; the largest share possible is {int(sure / rows * 1e4) / 1e4:g}"
+            raise self._wrong(
+                "share",
+                f"of {rows} training rows is {wanted}, but only {sure} of the adversarial class "
+                f"{self.adversarial} ({name!r}) are there for sure after the validation cut{hint}",
+            )
+
+    def _wrong(self, key: str, problem: str) -> BadInput:
+        return BadInput(f"attacks.{self.name}.{key} = {getattr(self, key)!r}: {problem}.")
+
+    def surrogate_count(self) -> int:
+        return self.surrogates
+
+    def crafting_tee(self, rows: int) -> float:
+        from engine.lab.meter import SECOND_ORDER
+
+        passes = self.restarts * self.steps * self.surrogates
+        return passes * SECOND_ORDER * poisoned_count(self.selection(), rows) / rows
+
+    def craft_with(self, task: CraftTask) -> Poison:
+        from engine.lab.views import Poison
+
+        models = [model.eval().requires_grad_(True) for model in task.surrogates()]
+        assert self.adversarial is not None
+        row = self._find_target(task, models)
+        matching = Matching(task, models, row, self.adversarial, self.batch_size)
+        low, high = box(matching.base, self.epsilon)
+        start = matching.loss(matching.base)
+        best, end = matching.base, start
+        for restart in range(self.restarts):
+            inputs = self._descend(task, matching, low, high, restart)
+            loss = matching.loss(inputs)
+            if restart == 0 or loss < end:
+                best, end = inputs, loss
+        return Poison(
+            rows=task.rows,
+            inputs=best,
+            labels=matching.labels,
+            movable=True,
+            facts={
+                "target_row": row,
+                "true_class": int(task.test.data.labels[row]),
+                "adversarial": self.adversarial,
+                "epsilon": self.epsilon,
+                "matching_start": start,
+                "matching_end": end,
+            },
+        )
+
+    def _find_target(self, task: CraftTask, models: list[nn.Module]) -> int:
+        """The test row attacked. Raises Failed when the surrogates get too few of its class right."""
+        import torch
+
+        from engine.lab.context import Failed
+        from engine.lab.randomness import permutation
+
+        assert self.target is not None
+        labels = task.test.data.labels
+        order = permutation(len(labels), task.seed, "targets").to(labels.device)
+        order = order[labels[order] == self.true_class]
+        right: list[int] = []
+        for start in range(0, len(order), LOOKED_AT):
+            part = order[start : start + LOOKED_AT]
+            inputs = task.test.data.base(part)
+            with torch.no_grad():
+                good = [model(inputs).argmax(1) == labels[part] for model in models]
+            task.meter.charge(len(part) * len(models), 1 / 3)
+            right += part[torch.stack(good).all(0)].tolist()
+            if len(right) > self.target:
+                return right[self.target]
+        raise Failed(
+            f"target {self.target} of class {self.true_class}: the surrogates get only "
+            f"{len(right)} of its {len(order)} test images right; ask for fewer targets"
+        )
+
+    def _descend(
+        self, task: CraftTask, matching: Matching, low: Tensor, high: Tensor, restart: int
+    ) -> Tensor:
+        """Signed Adam from fresh noise; inputs [P, C, H, W] within the box."""
+        import torch
+
+        from engine.lab.randomness import torch_generator
+
+        purpose = ("gradient matching", self.true_class, self.adversarial, self.target, restart)
+        generator = torch_generator(task.seed, *map(str, purpose))
+        noise = torch.randn(low.shape, generator=generator).clamp(-1, 1).to(low.device)
+        inputs = (matching.base + self.epsilon * noise).clamp(low, high)
+        optimizer = torch.optim.Adam([inputs], lr=self.lr)
+        for step in range(self.steps):
+            task.raise_if_stopped()
+            task.progress(restart * self.steps + step, self.restarts * self.steps)
+            optimizer.param_groups[0]["lr"] = self.lr * 0.1 ** sum(
+                step >= decay * self.steps for decay in DECAYS
+            )
+            inputs.grad = matching.gradient(inputs, restart, step).sign()
+            optimizer.step()
+            inputs = inputs.clamp_(low, high)
+        return inputs.detach()
+
+    def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        from engine.lab.audits.targeted_success import glimpse
+
+        return {"targeted-success": glimpse(subject)}
+
+
+class Matching:
+    """The matching loss of P poisoned rows against one target, averaged over surrogates."""
+
+    def __init__(
+        self, task: CraftTask, models: list[nn.Module], row: int, adversarial: int, batch_size: int
+    ) -> None:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        self.task = task
+        self.models = models
+        self.batch_size = batch_size
+        self.base = task.data.base(task.rows)
+        self.labels = task.data.labels[task.rows]
+        where = torch.tensor([row], device=self.labels.device)
+        image = task.test.data.base(where)
+        wish = torch.tensor([adversarial], device=self.labels.device)
+        self.wanted = [
+            weight_gradients(model, cross_entropy(model(image), wish)) for model in models
+        ]
+        task.meter.charge(len(models))
+
+    def loss(self, inputs: Tensor) -> float:
+        """In [0, 2], without augmentation; batches weighted by their rows."""
+        total = 0.0
+        for part in range(0, len(inputs), self.batch_size):
+            rows = slice(part, part + self.batch_size)
+            found = self._mismatch(inputs[rows], self.labels[rows])
+            total += float(found.detach()) * len(inputs[rows]) / len(inputs)
+        self.task.meter.charge(len(inputs) * len(self.models))
+        return total
+
+    def gradient(self, inputs: Tensor, restart: int, step: int) -> Tensor:
+        """∂ loss / ∂ inputs, batch by batch, through a random crop and flip if the recipe has one."""
+        import torch
+
+        from engine.lab.meter import SECOND_ORDER
+        from engine.lab.views import crop_and_flip, random_moves
+
+        recipe = self.task.recipe
+        moves = None
+        if recipe is not None and recipe.augment == "crop-flip":
+            purpose = ("matching moves", restart, step)
+            moves = random_moves(len(inputs), recipe.crop_padding, self.task.seed, *purpose)
+            moves = moves.to(inputs.device)
+        found = []
+        for part in range(0, len(inputs), self.batch_size):
+            rows = slice(part, part + self.batch_size)
+            leaf = inputs[rows].detach().requires_grad_(True)
+            seen = leaf
+            if moves is not None and recipe is not None:
+                seen = crop_and_flip(leaf, moves[rows], recipe.crop_padding)
+            (gradient,) = torch.autograd.grad(self._mismatch(seen, self.labels[rows]), leaf)
+            found.append(gradient)
+        self.task.meter.charge(len(inputs) * len(self.models), SECOND_ORDER)
+        return torch.cat(found)
+
+    def _mismatch(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Mean over surrogates of 1 - cosine of the two gradients of all weights."""
+        import torch
+
+        return torch.stack(
+            [
+                mismatch(model, inputs, labels, wanted)
+                for model, wanted in zip(self.models, self.wanted, strict=True)
+            ]
+        ).mean()
+
+
+def mismatch(
+    model: nn.Module, inputs: Tensor, labels: Tensor, wanted: tuple[Tensor, ...]
+) -> Tensor:
+    """1 - cos(wanted, ∇_θ of the mean loss on the inputs); differentiable in `inputs`."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    given = weight_gradients(model, cross_entropy(model(inputs), labels), create_graph=True)
+    pairs = list(zip(given, wanted, strict=True))
+    dot = torch.stack([(one * other).sum() for one, other in pairs]).sum()
+    norms = [
+        torch.stack([tensor.square().sum() for tensor in side]).sum().clamp_min(1e-24).sqrt()
+        for side in (given, wanted)
+    ]
+    return 1 - dot / (norms[0] * norms[1])
+
+
+def weight_gradients(
+    model: nn.Module, loss: Tensor, create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """∇_θ loss, a tensor for each of the model's; zeros where the loss does not depend on it."""
+    import torch
+
+    return torch.autograd.grad(
+        loss,
+        list(model.parameters()),
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+
+
+def box(base: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Lowest and highest float32 inputs whose exact distance to `base` is at most epsilon, in [0, 1].
+
+    Rounding to float32 may step over the bound by half a unit in the last place; those step back.
+    """
+    import torch
+
+    exact = base.double()
+    low, high = (exact - epsilon).float(), (exact + epsilon).float()
+    low = torch.where(exact - low.double() > epsilon, torch.nextafter(low, base), low)
+    high = torch.where(high.double() - exact > epsilon, torch.nextafter(high, base), high)
+    return low.clamp(min=0.0), high.clamp(max=1.0)
