@@ -20,6 +20,8 @@ import pyte
 # pyte does not know kitty's keyboard protocol, synchronised output and other private modes.
 UNKNOWN = re.compile(rb"\x1b\[[<>=?][0-9;]*[uqpm]|\x1b\[\?[0-9;]*\$p|\x1b\[>[0-9;]*[a-z]")
 
+HOME = "\x1b[H"
+
 
 class Terminal:
     """`argv` running on a pty of some size. `bytes` counts what it wrote."""
@@ -70,11 +72,11 @@ class Terminal:
             self._stream.feed(UNKNOWN.sub(b"", chunk))
         return got
 
-    def until(self, text: str, seconds: float = 15.0) -> float:
+    def until(self, text: str, seconds: float = 40.0) -> float:
         """Wait until `text` is on the screen; how long it took. Fails with the screen."""
         return self.until_true(lambda: text in self.text, repr(text), seconds)
 
-    def until_true(self, true: Callable[[], object], what: str, seconds: float = 15.0) -> float:
+    def until_true(self, true: Callable[[], object], what: str, seconds: float = 40.0) -> float:
         since = time.monotonic()
         while not true():
             if time.monotonic() - since > seconds:
@@ -89,25 +91,29 @@ class Terminal:
         marked = ("".join(c.data for _, c in sorted(line.items()) if c.reverse) for line in lines)
         return next((text for text in marked if text.strip()), "")
 
-    def settled_cursor(self, after: str = "", seconds: float = 2.0) -> str:
+    def settled_cursor(self, after: str = "", seconds: float = 6.0) -> str:
         """The cursor's line once it is another than `after` (or so long has gone by) and stays."""
         since = time.monotonic()
         while (now := self.cursor_line) in ("", after) and time.monotonic() < since + seconds:
             self.read(0.02)
         while True:
-            self.read(0.08)  # a line may arrive in pieces
+            self.read(0.1)  # a line may arrive in pieces
             if now == self.cursor_line:
                 return now
             now = self.cursor_line
 
     def down_to(self, words: str) -> None:
-        """Press j until the cursor's line begins with these words."""
-        here = self.settled_cursor()
-        for _ in range(60):
-            if " ".join(here.split()).startswith(words):
-                return
-            self.send("j")
-            here = self.settled_cursor(here)
+        """Press j until the cursor's line begins with these words. On a machine so busy that a
+        line is passed before it is seen: once more from the top."""
+        for _ in range(3):
+            here, last = self.settled_cursor(), ""
+            while here != last:
+                if " ".join(here.split()).startswith(words):
+                    return
+                self.send("j")
+                here, last = self.settled_cursor(here), here
+            self.send(HOME)
+            self.settled_cursor(here)
         raise AssertionError(f"{words} cannot be reached:\n{self.text}")
 
     @property

@@ -20,9 +20,9 @@ PATIENCE = 240.0  # seconds for a run of ten
 
 def part(terminal: Terminal, words: str) -> None:
     """From the keys back to the parts, and down to one."""
-    here = terminal.cursor_line
+    here = terminal.settled_cursor()
     terminal.send(ESCAPE)
-    terminal.settled_cursor(here)
+    terminal.settled_cursor(here, PATIENCE)
     terminal.down_to(words)
 
 
@@ -67,6 +67,7 @@ def test_composed_watched_and_exported_then_the_same_headless(tmp_path: Path) ->
         set_key(terminal, "budgets", "0.2, 0.4")
         part(terminal, "train")
         terminal.send(TAB)
+        terminal.until("epochs: whole number")
         set_key(terminal, "epochs", "10")
         part(terminal, "method retrain-fresh")
         terminal.send("d")
