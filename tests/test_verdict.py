@@ -298,6 +298,32 @@ def test_without_a_margin_nothing_is_removed() -> None:
 # --- utility and absence -------------------------------------------------------------------------
 
 
+ACCURACY = Metric("test accuracy", direction="down", margin=0.02)
+
+
+def judged_by_accuracy(*accuracies: float) -> list[str]:
+    """Verdicts of none, retraining and methods whose test accuracy is the audit itself."""
+    roles = ["none", "retrain", *["unlearn"] * (len(accuracies) - 2)]
+    seeds = (-0.002, 0.0, 0.001, 0.003)
+    rows = []
+    for role, accuracy in zip(roles, accuracies, strict=True):
+        jitter = [0.0] * 4 if role == "retrain" else list(seeds)
+        values = {seed: accuracy + jitter[seed] for seed in range(4)}
+        rows.append(Candidate(role, values, {}, values))
+    return words(judge(rows, ACCURACY))
+
+
+def test_what_an_indiscriminate_poison_leaves_is_residue_not_wreckage() -> None:
+    """None stands 30 points below retraining; methods climb back, stay, or fall further still."""
+    found = judged_by_accuracy(0.40, 0.70, 0.55, 0.40, 0.385, 0.35, 0.70)
+    wanted = ["residue", "reference", "residue", "residue", "residue", "wrecked", "removed"]
+    assert found == wanted
+
+
+def test_where_the_poison_does_no_harm_a_fall_is_wreckage() -> None:
+    assert judged_by_accuracy(0.69, 0.70, 0.66, 0.70)[1:] == ["reference", "wrecked", "removed"]
+
+
 def test_wrecked_claims_nothing_else() -> None:
     family = [
         rated([0.9] * 3, "none", accuracy=0.5),

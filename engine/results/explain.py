@@ -40,7 +40,9 @@ PAGES = {
         Verdict. {UTILITY_METRIC} (audit {UTILITY_AUDIT}) lies more than {POINTS} below retraining
         with the same seeds. A broken model forgets everything, so nothing else is claimed. It goes
         by the mean; the reason has its interval, and says where the loss may be less. The row still
-        counts in Holm's correction. Never said of the model before unlearning.""",
+        counts in Holm's correction. Never said of the model before unlearning. Where accuracy itself
+        is judged and the poison has lowered it (indiscriminate attacks), a model is wrecked only if
+        it lies {POINTS} below no unlearning, too; otherwise low accuracy is the residue.""",
     "n/a": """
         Verdict. Nothing was measured: the method does not fit the budget, the audit does not apply,
         or the stage failed or has not run. The reason says which.""",

@@ -4,7 +4,8 @@
     residue       a significant shift (two-sided, Holm over the family), not shown to be negligible
     removed       shown to be negligible: equivalent within the metric's margin (TOST over seeds)
     inconclusive  neither shown; or equivalent, but an assumption behind that does not hold
-    wrecked       utility more than 2 points below retraining: nothing else is claimed
+    wrecked       utility more than 2 points below retraining: nothing else is claimed. Where test
+                  accuracy itself is judged and the poison has lowered it: below no unlearning, too
     n/a           nothing was measured
     oracle        settings were chosen by looking at the audit: an upper bound, not judged
 
@@ -118,6 +119,7 @@ def judge(family: Sequence[Candidate], metric: Metric, trial: str = "seed") -> l
     `trial` is the reader's word for what is repeated.
     """
     reference = next((row for row in family if row.role == "retrain"), None)
+    untouched = next((row for row in family if row.role == "none"), None)
     findings = [examine(row, reference, metric) for row in family]
     tested = {
         index: found.p
@@ -131,6 +133,7 @@ def judge(family: Sequence[Candidate], metric: Metric, trial: str = "seed") -> l
             found,
             metric,
             reference,
+            untouched,
             p_holm=adjusted.get(index, 1.0),
             tests=len(tested),
             trial=trial,
@@ -262,6 +265,7 @@ def conclude(
     found: Evidence | str,
     metric: Metric,
     reference: Candidate | None,
+    untouched: Candidate | None,
     *,
     p_holm: float,
     tests: int,
@@ -269,7 +273,7 @@ def conclude(
 ) -> Verdict:
     """The first of these that applies: n/a, reference, oracle, wrecked, not testable, tested.
 
-    `tests` is how many rows of the family were tested.
+    `tests` is how many rows of the family were tested; `untouched` is the row without unlearning.
     """
     if not row.values:
         return Verdict("n/a", row.absent or "no value")
@@ -280,7 +284,7 @@ def conclude(
             "oracle", "settings chosen by looking at an audit: an upper bound, not judged"
         )
     loss = None if row.role == "none" else utility_loss(row, reference)
-    if loss is not None and loss.mean > UTILITY_MARGIN + ROUNDING:
+    if loss is not None and _lowers(loss) and not _poison_did_it(row, reference, untouched):
         reason = f"test accuracy {100 * loss.mean:.1f} points below retraining{_span(loss)}"
         if isinstance(found, str):
             return Verdict("wrecked", reason)
@@ -303,6 +307,24 @@ def utility_loss(row: Candidate, reference: Candidate | None) -> statistics.Esti
     return statistics.paired_difference(
         [reference.utility[seed] for seed in seeds], [row.utility[seed] for seed in seeds]
     )
+
+
+def _lowers(loss: statistics.Estimate | None) -> bool:
+    """Whether a loss of utility crosses the line."""
+    return loss is not None and loss.mean > UTILITY_MARGIN + ROUNDING
+
+
+def _poison_did_it(
+    row: Candidate, reference: Candidate | None, untouched: Candidate | None
+) -> bool:
+    """Where utility is what is judged: it is as low without unlearning, so that is the residue."""
+    if (
+        untouched is None
+        or row.values != row.utility
+        or not _lowers(utility_loss(untouched, reference))
+    ):
+        return False
+    return not _lowers(utility_loss(row, untouched))
 
 
 def _span(loss: statistics.Estimate) -> str:

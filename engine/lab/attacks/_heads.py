@@ -18,6 +18,7 @@ from engine.lab.methods._head import SoftmaxObjective, head_of, head_weights, se
 if TYPE_CHECKING:
     from engine.lab.views import Batch
 
+SOLVED = 1e-8  # norm of a gradient that is taken for zero
 CHUNK = 256  # poisoned rows whose graph is held at once
 
 
@@ -90,10 +91,15 @@ class HeadProblem:
     def optimum(
         self, poison: Tensor, labels: Tensor, start: Tensor, steps: int = 2, solves: int = 20
     ) -> Tensor:
-        """W after `steps` damped Newton steps of at most `solves` conjugate gradient steps each."""
+        """W after `steps` damped Newton steps of at most `solves` conjugate gradient steps each.
+
+        Ends before that where the gradient has all but vanished.
+        """
         objective, weights = self.objective(poison, labels), start
         for _ in range(steps):
             gradient = objective.gradient(weights)
+            if float(gradient.norm()) < SOLVED:
+                break
             step = solve(curvature(objective, weights), gradient, solves)
             value, share = objective.value(weights), 1.0
             while share > 0.01 and objective.value(weights - share * step) > value:
