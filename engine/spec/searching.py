@@ -12,8 +12,7 @@ from engine.spec.registry import component_name, find
 from engine.spec.tuning import WORDS, candidates, space
 
 if TYPE_CHECKING:
-    from engine.spec.plan import _Ground as Ground
-    from engine.spec.plan import _Setting as Setting
+    from engine.spec.setting import Ground, Setting
 
 FORWARD = 1 / 3  # of training a row; as the lab's meter has it
 

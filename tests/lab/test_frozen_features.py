@@ -13,7 +13,7 @@ from engine.lab.artifacts import load_tensors
 from engine.lab.frozen import extractor_of, without_extractor
 from engine.lab.models.frozen_features import FrozenFeatures
 from engine.lab.models.mlp import MLP
-from engine.lab.stages import Scene
+from engine.lab.scene import Scene
 from engine.lab.state import MODEL
 from engine.spec.errors import BadInput
 from engine.spec.plan import make_plan

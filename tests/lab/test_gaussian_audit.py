@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from engine.lab.artifacts import load_tensors
 from engine.lab.audits.gaussian import Gaussian, gaussian_scores, glimpse, margin_gradients
 from engine.lab.models._layers import Normalise
-from engine.lab.stages import Scene
+from engine.lab.scene import Scene
 from engine.lab.subject import Subject
 from engine.lab.views import Batch, Rows
 from tests.helpers import LocalContext, Run

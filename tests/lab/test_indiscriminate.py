@@ -29,7 +29,7 @@ from engine.lab.attacks.gradient_canceling import GradientCanceling
 from engine.lab.context import Failed
 from engine.lab.models.linear import Linear
 from engine.lab.models.mlp import MLP
-from engine.lab.stages import Scene
+from engine.lab.scene import Scene
 from engine.lab.state import MODEL
 from engine.lab.views import Rows, TrainingSet
 from engine.spec.errors import BadInput
@@ -396,9 +396,9 @@ def test_a_gradpc_target_lies_on_its_radius(run: Run) -> None:
     model = scene.load_model("surrogate-0")
     before = Embedding(model, 10).weights.clone()
     from engine.lab.attacks._side import AttackerSide
-    from engine.lab.stages import _craft_task
+    from engine.lab.stages import craft_task
 
-    side = AttackerSide(_craft_task(craft.config, LocalContext(run.root, craft)))
+    side = AttackerSide(craft_task(craft.config, LocalContext(run.root, craft)))
     GradientCanceling(target="gradpc", radius=0.25)._corrupt(side)
     shift = side.embed.weights - before
     assert float(shift.norm()) == pytest.approx(0.25, rel=1e-4)

@@ -13,9 +13,9 @@ from engine.lab.artifacts import load_tensors
 from engine.lab.audits._likelihood import likelihood_ratios
 from engine.lab.audits._membership import auc, hits_at
 from engine.lab.audits.mia_lira import MIALiRA
-from engine.lab.stages import ShadowScene, scene_of
+from engine.lab.scene import ShadowScene, scene_of
 from engine.lab.state import MODEL
-from engine.spec.plan import Stage
+from engine.spec.planned import Stage
 from tests.helpers import LocalContext, Run, run_plan, small_experiment
 
 SHADOWS = 16

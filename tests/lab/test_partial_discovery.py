@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.lab.artifacts import load_tensors
-from engine.lab.stages import Scene
+from engine.lab.scene import Scene
 from engine.spec.errors import BadInput
 from engine.spec.plan import Plan, make_plan
 from engine.spec.presets import validate

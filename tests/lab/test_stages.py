@@ -16,7 +16,7 @@ import engine.lab.stages as lab
 from engine.lab.artifacts import load_tensors
 from engine.lab.models.mlp import MLP
 from engine.lab.randomness import stream
-from engine.lab.stages import Scene
+from engine.lab.scene import Scene
 from engine.lab.state import FILES, MODEL
 from engine.lab.views import TrainingSet
 from engine.spec.planned import Stage

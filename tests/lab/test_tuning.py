@@ -17,13 +17,13 @@ from torch import Tensor
 import engine.lab.stages as lab
 from engine.lab.artifacts import load_tensors
 from engine.lab.context import Diverged, Failed, NotApplicable
+from engine.lab.scene import Scene
 from engine.lab.selection import proxy_cut
-from engine.lab.stages import Scene
 from engine.lab.state import MODEL
 from engine.lab.tuning import auc, decide, forgetting, score_on
 from engine.lab.unlearning import unlearn
 from engine.lab.views import Rows, TrainingSet
-from engine.spec.plan import Stage
+from engine.spec.planned import Stage
 from tests.helpers import DONE, LocalContext, Run, run_plan, run_stage, small_experiment
 from tests.lab.toys import same, toy_model, toy_set, weights
 

@@ -89,7 +89,7 @@ class LikelihoodAudit(Audit):
         from engine.lab.audits._membership import confidence, pieces, rates
         from engine.lab.shadows import halves
         from engine.lab.subject import Measured
-        from engine.spec.plan_readings import shadow_role
+        from engine.spec.readings import shadow_role
 
         decoys = subject.decoys(len(subject.forget), test=False)
         members = len(subject.forget)

@@ -13,7 +13,7 @@ from engine.spec.errors import BadInput
 from engine.spec.registry import component_name
 
 if TYPE_CHECKING:
-    from engine.spec.plan import _Ground, _Setting, _Subject
+    from engine.spec.setting import Ground, Setting, Subject
 
 Keys = dict[str, str]
 
@@ -28,11 +28,11 @@ class Readings:
 
     def __init__(
         self,
-        setting: _Setting,
+        setting: Setting,
         attack_title: str,
         attack: Attack,
         seed: int,
-        ground: _Ground,
+        ground: Ground,
     ) -> None:
         self.setting = setting
         self.attack_title = attack_title
@@ -43,9 +43,9 @@ class Readings:
         self.poisoned = ground.poisoned
         self.retained = ground.retained
         self.trained = ground.trained
-        self.stops: dict[tuple[str, str, int, float], list[_Subject]] = {}
+        self.stops: dict[tuple[str, str, int, float], list[Subject]] = {}
 
-    def of(self, audit: Audit, subject: _Subject) -> tuple[Keys, dict[str, Any]]:
+    def of(self, audit: Audit, subject: Subject) -> tuple[Keys, dict[str, Any]]:
         """(inputs, config outside the key) of the audit's stage on this model. Raises BadInput."""
         inputs, shown = dict(self.poisoned), {}
         if "start" in audit.reads:
@@ -116,7 +116,7 @@ class Readings:
         )
 
     def _unlearned(
-        self, method: Method, subject: _Subject, index: int, share: float, start: str
+        self, method: Method, subject: Subject, index: int, share: float, start: str
     ) -> str:
         """A shadow after the method under audit, its halves of poison and decoys the forget set.
 
