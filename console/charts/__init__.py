@@ -174,6 +174,25 @@ class Grid:
         return spans
 
 
+def heading(series: Sequence[Series], options: Options, width: int) -> list[tuple[str, int]]:
+    """Title and legend, bands last; where there is not enough room for all of them, the last one
+    is cut and says so, and others are left out."""
+    pieces = [(printable(options.title)[:width] + "  ", TEXT + STRONG)] if options.title else []
+    room = width - sum(len(text) for text, _ in pieces)
+    named = [pair for pair in zip(series, looks(series, options), strict=True) if pair[0].name]
+    for one, (glyph, _, _) in sorted(named, key=lambda pair: pair[0].kind == "band"):
+        if not options.legend:
+            break
+        name, least = printable(one.name), len(glyph) + 4
+        if least > room:
+            break
+        if len(glyph) + 1 + len(name) > room:
+            name = name[: room - len(glyph) - 2] + ("~" if options.ascii else "…")
+        pieces += [(glyph + " ", one.style), (name + "  ", LABEL)]
+        room -= len(glyph) + len(name) + 3
+    return pieces
+
+
 def _text(line: NDArray[np.uint32]) -> str:
     return line.tobytes().decode("utf-32-le" if line.dtype.byteorder != ">" else "utf-32-be")
 

@@ -18,12 +18,12 @@ from console.charts import (
     FAINT,
     LABEL,
     NOTICE,
-    STRONG,
     TEXT,
     WASH,
     Grid,
     Options,
     Series,
+    heading,
     looks,
     printable,
 )
@@ -61,7 +61,7 @@ def render(
         return canvas.grid((0, 0, width, height))
     headed = height > 2 and (options.title or (options.legend and any(s.name for s in series)))
     if headed:
-        canvas.write(0, 0, width, _heading(series, options, width))
+        canvas.write(0, 0, width, heading(series, options, width))
     top = 1 if headed else 0
     if view is None:
         notice = options.notice or "no data"
@@ -80,25 +80,6 @@ def render(
     plot = (left, top, width - left, height - top - below)
     Plot(canvas, plot, view, options).draw(series)
     return canvas.grid(plot)
-
-
-def _heading(series: Sequence[Series], options: Options, width: int) -> list[tuple[str, int]]:
-    """Title and legend, bands last; where there is not enough room for all of them, the last one
-    is cut and says so, and others are left out."""
-    pieces = [(printable(options.title)[:width] + "  ", TEXT + STRONG)] if options.title else []
-    room = width - sum(len(text) for text, _ in pieces)
-    named = [pair for pair in zip(series, looks(series, options), strict=True) if pair[0].name]
-    for one, (glyph, _, _) in sorted(named, key=lambda pair: pair[0].kind == "band"):
-        if not options.legend:
-            break
-        name, least = printable(one.name), len(glyph) + 4
-        if least > room:
-            break
-        if len(glyph) + 1 + len(name) > room:
-            name = name[: room - len(glyph) - 2] + ("~" if options.ascii else "…")
-        pieces += [(glyph + " ", one.style), (name + "  ", LABEL)]
-        room -= len(glyph) + len(name) + 3
-    return pieces
 
 
 @dataclass
