@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from engine.lab.crafting import CraftTask
     from engine.lab.views import Poison
 
+FEATURE_RATE = 0.05  # first step of a free feature, of its range
+
 
 class GradientCanceling(Appended):
     """Two stages: target weights that err, then pixels that cancel the gradient there.
@@ -194,6 +196,3 @@ class GradientCanceling(Appended):
                 'infeasible = "try" crafts all the same.'
             )
         return bound if math.isfinite(bound) else None
-
-
-FEATURE_RATE = 0.05  # first step of a free feature, of its range
