@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from engine.lab.crafting import CraftTask
     from engine.lab.views import Poison
 
+FEATURE_RATE = 0.05  # first step of a free feature, of its range
+
 
 class GradientCanceling(Appended):
     """Two stages: target weights that err, then pixels that cancel the gradient there.
@@ -70,8 +72,8 @@ class GradientCanceling(Appended):
         cost="a clean training; target_steps passes over clean features; steps x 2 passes over the "
         "poison (x 4 for scope = all, with second derivatives)",
         deviations="weight decay is part of the condition; pixels stay in [0, 1]; labels are wrong "
-        "ones, fixed, not copied; the reachable target is ours. GradPC targets are hardly ever "
-        "reached (residual 97 to 99 %); models trained end to end hardly notice",
+        "ones, fixed, not copied; the reachable target is ours. GradPC targets are not "
+        "reached (residuals of 80 % and more); models trained end to end hardly notice",
     )
 
     @model_validator(mode="after")
@@ -201,6 +203,3 @@ class GradientCanceling(Appended):
                 'infeasible = "try" crafts all the same.'
             )
         return bound if math.isfinite(bound) else None
-
-
-FEATURE_RATE = 0.05  # first step of a free feature, of its range
