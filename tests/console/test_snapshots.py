@@ -19,7 +19,7 @@ from pathlib import Path
 import homes
 import pytest
 from homes import WrittenRun, running_run
-from test_app import opened, until
+from test_app import opened, text_of, until
 
 from console import themes
 from console.viewmodel import Machine
@@ -73,9 +73,12 @@ def test_picture(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     failed.end("none", outcome="failed", reason="diverged at step 7: the loss is nan")
     failed.ended("failed")
 
+    file = FOLDER / f"{name}.svg"
+
     async def draw() -> str:
         async with opened(tmp_path, size, theme=theme, ascii=ascii_, run=run.id) as (app, pilot):
-            await until(pilot, lambda: app.snapshot.open and app.snapshot.open.tracks)
+            # All of Live first: below a dialog nothing is painted any more.
+            await until(pilot, lambda: all(w in text_of(app) for w in ("2/13", "+6.7", "n=1")))
             for key in keys:
                 await pilot.press(key)
                 await pilot.pause(0.1)
@@ -84,11 +87,15 @@ def test_picture(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             for path in app.screen.query("#logs-path"):
                 path.update("…")  # type: ignore[attr-defined]
             await pilot.pause()
-            return app.export_screenshot(title=name)
+            for _ in range(1 if writing else 50):  # a busy machine paints later
+                picture = normal(app.export_screenshot(title=name))
+                if not writing and picture == file.read_text(encoding="utf-8"):
+                    break
+                await pilot.pause(0.2)
+            return picture
 
-    drawn = normal(asyncio.run(draw()))
+    drawn = asyncio.run(draw())
     run.release()
-    file = FOLDER / f"{name}.svg"
     if writing:
         FOLDER.mkdir(exist_ok=True)
         file.write_text(drawn, encoding="utf-8")
