@@ -125,6 +125,13 @@ def test_the_largest_forgetting_within_the_tolerance_wins(
     assert best(scores, START, tolerance) == expected
 
 
+def test_a_point_is_a_point_whatever_floats_make_of_it() -> None:
+    """152/300 - 0.01 is a hair above 149/300."""
+    start, accuracy = 152 / 300, 149 / 300
+    assert accuracy < start - 0.01
+    assert best([ok(start, 0.1), ok(accuracy, 0.9)], ok(start), 0.01) == (1, True)
+
+
 def test_an_oracle_takes_what_lies_nearest_to_retraining() -> None:
     scores = [ok(0.95, None, 0.9), ok(0.95, None, -0.2), ok(0.95, None, 0.1), ok(0.5, None, 0.0)]
     assert best(scores, START, 0.01, ok(0.95, None, 0.0)) == (2, True)
