@@ -38,9 +38,11 @@ def split(model: nn.Module, k: int) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 def tail_share(prefix: list[nn.Module], tail: list[nn.Module], example: Tensor) -> float:
-    """The tail's share of the network's forward FLOPs, on one example batch."""
+    """The tail's share of the network's forward FLOPs, on one example batch; changes nothing."""
     costs = []
     modes = [(m, m.training) for unit in prefix + tail for m in unit.modules()]
+    for unit in prefix + tail:
+        unit.eval()  # or BatchNorm would take the example into its statistics
     for part in (prefix, tail):
         with FlopCounterMode(display=False) as counter:
             example = run(part, example)

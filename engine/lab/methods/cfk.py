@@ -32,6 +32,7 @@ class CFK(Method):
 
     later: ClassVar = frozenset({"batchnorm"})
     reads: ClassVar = frozenset({"retain"})
+    version: ClassVar = 2
     search: ClassVar = {"lr": (0.001, 0.003, 0.01, 0.03, 0.1)}
     card: ClassVar = Card(
         title="CF-k (catastrophically forget the last k layers)",

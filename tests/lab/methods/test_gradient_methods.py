@@ -285,6 +285,17 @@ def test_the_prefix_and_its_buffers_stay_bit_for_bit(
     assert moved, "the tail, with the head, must train"
 
 
+@pytest.mark.parametrize("method", [CFK(k=3), EUK(k=3), EUK(k=99)])
+def test_pricing_the_tail_leaves_running_statistics_alone(method: CFK) -> None:
+    task = of_network(NETWORKS["resnet18"])
+    expected = task.fresh_model() if isinstance(method, EUK) else task.model
+    before = {
+        name: value.clone() for name, value in split(expected, method.k)[1][0].named_buffers()
+    }
+    method.begin(task)
+    assert before and same(dict(split(task.model, method.k)[1][0].named_buffers()), before)
+
+
 def test_a_renewed_tail_shares_no_value_with_the_old_one(ctx: LocalContext) -> None:
     task = task_for()
     old = weights(split(toy_model(), 1)[1][0])
