@@ -2,7 +2,8 @@
 
 `benchmarks/calibration.py` has the simulation, and prints docs/statistics.md's tables from it. Rates
 must not exceed their nominal value by more than Monte-Carlo error: the lower end of their exact
-99 % interval lies at or below it.
+99.9 % interval lies at or below it. There are some eighty such checks, and at 99 % one of them would
+fail by chance every third time the draws change.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from benchmarks.calibration import GAUSSIAN, NULLS, RATE, Share, World, any_is, 
 
 pytestmark = pytest.mark.slow
 
-COUNT = 600
+COUNT, MANY = 600, 1500
+CONFIDENCE = 0.999
 
 
 def at_most(share: Share, rate: float) -> bool:
-    return share.bounds(0.99)[0] <= rate
+    return share.bounds(CONFIDENCE)[0] <= rate
 
 
 def at_least(share: Share, rate: float) -> bool:
-    return share.bounds(0.99)[1] >= rate
+    return share.bounds(CONFIDENCE)[1] >= rate
 
 
 @pytest.mark.parametrize("null", NULLS)
@@ -48,13 +50,13 @@ def test_on_true_nulls_any_residue_in_a_run_is_rare(null: str, methods: int, see
     ],
 )
 def test_on_the_margin_removed_is_rare(world: World, seeds: int) -> None:
-    assert at_most(each_is("removed", families(world, 1, seeds, COUNT, 12)), 0.05)
+    assert at_most(each_is("removed", families(world, 1, seeds, MANY, 12)), 0.05)
 
 
 @pytest.mark.parametrize("world", [World(GAUSSIAN), World(RATE)])
 def test_a_perfect_method_is_removed_at_the_quickstarts_sizes(world: World) -> None:
     share = each_is("removed", families(world, 16, 5, COUNT, 13))
-    assert share.bounds(0.99)[0] >= 0.80
+    assert share.bounds(CONFIDENCE)[0] >= 0.80
 
 
 def test_intervals_cover_at_their_nominal_rate() -> None:
