@@ -18,7 +18,7 @@ from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
 from engine.spec.component import Attack
 from engine.spec.errors import BadInput
-from engine.spec.poisons import PoisonFolder, largest_change, write_poison
+from engine.spec.poisons import GIVES, PoisonFolder, largest_change, write_poison
 from engine.spec.registry import find
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def export(made: Made, folder: Path) -> tuple[PoisonFolder, float]:
             "shape": list(inputs.shape[1:]),
         },
         "attack": {key: value for key, value in config.items() if key not in ("path", "image")},
-        "gives": sorted(attack.offers()),
+        # What lies in the folder: decoys, for one, need the attack itself.
+        "gives": sorted(attack.offers() & GIVES.keys()),
         "movable": facts["movable"],
         "facts": facts["facts"],
         "bounds": {

@@ -12,7 +12,7 @@ from engine.results.compare import compare
 from engine.results.tidy import tidy
 from engine.results.tuning import ORACLE, outcome_of, table_of, to_markdown, trials_of
 from engine.spec.component import Metric
-from engine.spec.tuning import Search, Trial
+from engine.spec.planned import Search, Trial
 
 AUDIT = SimpleNamespace(metrics={"asr": Metric("rate", "up", 0.05)}, primary="asr")
 OK = {"outcome": "ok", "reason": "", "validation_accuracy": 0.9, "forgetting": 0.5}
@@ -56,7 +56,14 @@ def search(objective: str = "proxy", variant: str = "tuned") -> Search:
 
 
 def cells(variant: str = "tuned") -> list[Any]:
-    common = {"setting": "", "attack": "badnets", "audit": "asr", "key": "x", "cost_keys": ("x",)}
+    common = {
+        "setting": "",
+        "attack": "badnets",
+        "audit": "asr",
+        "key": "x",
+        "cost_keys": ("x",),
+        "unit": 0,
+    }
     return [
         SimpleNamespace(method="none", variant="", budget=None, seed=0, role="none", **common),
         SimpleNamespace(method="gd", variant=variant, budget=0.1, seed=0, role="unlearn", **common),

@@ -166,7 +166,9 @@ def test_cards_stand_beside_the_list_and_what_does_not_fit_is_refused(
             assert "trigger" in host.said[-1]
             await pilot.press("escape")
             await go(pilot, screen, "attacks.0")
-            await pilot.press("a", "enter")
+            await pilot.press("a")
+            host.screen.query_one("#choices").move_to("badnets")
+            await pilot.press("enter")
             assert [a["name"] for a in screen.draft.raw["attacks"]] == ["gaussian", "badnets"]
             await pilot.press("d")
             assert [a["name"] for a in screen.draft.raw["attacks"]] == ["gaussian"]

@@ -20,6 +20,7 @@ from engine.lab.scene import Scene
 from engine.lab.state import FILES, MODEL
 from engine.lab.views import TrainingSet
 from engine.spec.planned import Stage
+from engine.spec.registry import find
 from tests.helpers import DONE, LocalContext, Run, run_plan, run_stage, small_experiment
 from tests.lab.toys import same
 
@@ -49,7 +50,7 @@ def test_a_plan_fills_every_cell(small_run: Run) -> None:
     for cell in small_run.plan.cells:
         told = json.loads((small_run.root / cell.key / "measurements.json").read_text())
         assert told["audit"] == cell.audit
-        declared = lab.find("audit", cell.audit).metrics  # type: ignore[attr-defined]
+        declared = find("audit", cell.audit).metrics  # type: ignore[attr-defined]
         families = {name.partition(".")[0] for name in told["metrics"]}
         assert families == declared.keys()
 

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import engine.lab.stages as lab
 from engine.lab.artifacts import load_tensors
 from engine.lab.context import Diverged, Failed, NotApplicable
 from engine.lab.scene import Scene
@@ -24,6 +23,7 @@ from engine.lab.tuning import auc, decide, forgetting, score_on
 from engine.lab.unlearning import unlearn
 from engine.lab.views import Rows, TrainingSet
 from engine.spec.planned import Stage
+from engine.spec.registry import find
 from tests.helpers import DONE, LocalContext, Run, run_plan, run_stage, small_experiment
 from tests.lab.toys import same, toy_model, toy_set, weights
 
@@ -185,7 +185,7 @@ def test_a_trial_is_unlearning_with_proxies_at_the_largest_budget(tuned_run: Run
     (proxy,) = tuned_run.stages("proxy")
     drawn = load_tensors(tuned_run.root / proxy.key / "rows.safetensors")
     task = scene.task(drawn["retain"], drawn["forget"])
-    method = lab.find("method", "gd").model_validate(stage.config["method"])
+    method = find("method", "gd").model_validate(stage.config["method"])
     unlearn(method, task, 2.0 * 360 / 324, context)  # type: ignore[arg-type]
     validation = Rows(scene.clean, scene.split["validation"])
     expected = score_on(
