@@ -36,7 +36,9 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
                           textcoords="offset points", fontsize=7)  # fmt: skip
         none = told[attack, "none", "", metric]["mean"]
         axes.axhline(none, color="grey", lw=0.8, ls="--")
-        axes.set(xscale="log", xlabel="L1 shift from the poisoned model", ylabel=title, title=attack)
+        axes.set(
+            xscale="log", xlabel="L1 shift from the poisoned model", ylabel=title, title=attack
+        )
     for method, (marker, colour) in LOOKS.items():
         figure.axes[0].plot([], [], marker, color=colour, label=method)
     figure.axes[0].legend(fontsize=8, frameon=False, loc="lower left")

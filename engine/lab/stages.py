@@ -39,6 +39,9 @@ from engine.spec.experiment import Train
 from engine.spec.keys import digest
 
 
+LEAST_STD = 0.1  # of a table's column, whose values span [0, 1]
+
+
 def run_data(config: Config, ctx: Context) -> float:
     """Decode a data set once. → pixels.safetensors, data.json"""
     data = component_of("data", config["data"], Data)
@@ -54,6 +57,9 @@ def run_data(config: Config, ctx: Context) -> float:
     if not arrays["train_x"].is_floating_point():
         pixels.div_(255)
     std = pixels.std(dim=(0, 2, 3), correction=0)
+    if arrays["train_x"].is_floating_point():
+        # A column that hardly ever varies must not be blown up, and noise in it neither.
+        std = torch.where(std > 0, std.clamp(min=LEAST_STD), std)
     save_json(
         ctx.folder,
         "data.json",
