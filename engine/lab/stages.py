@@ -38,7 +38,6 @@ from engine.spec.component import Attack, Audit, Data, Method
 from engine.spec.experiment import Train
 from engine.spec.keys import digest
 
-
 LEAST_STD = 0.1  # of a table's column, whose values span [0, 1]
 
 
