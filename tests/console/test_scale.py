@@ -91,7 +91,7 @@ def test_ticks_lie_within_and_ascend(lo: float, width: float, log: bool, most: i
     found = ticks(lo, lo + width, log, most)
     values = [tick.value for tick in found]
     assert values == sorted(values) and len({tick.label for tick in found}) == len(found)
-    assert len(found) <= most + 2
+    assert len(found) <= max(5, most + 2)  # where a coarser step would leave a single tick
     slack = 1e-6 * width
     assert all(lo - slack <= value <= lo + width + slack for value in values)
 
