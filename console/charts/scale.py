@@ -200,6 +200,9 @@ def _linear_ticks(lo: float, hi: float, most: int) -> tuple[list[float], float]:
     other = nice_step(step * (1.5 if len(found) > most else 0.4))
     if len(found) < 2 or (len(found) > most and len(_multiples(lo, hi, other)) > 1):
         found, step = _multiples(lo, hi, other), other
+    if len(found) > most + 2:
+        step *= 2
+        found = _multiples(lo, hi, step)
     return [k * step for k in found], step
 
 

@@ -1,9 +1,9 @@
-"""The store: results of stages, addressed by key, each whole or absent.
+"""The store: results of stages, addressed by key, each whole or absent. Its folders:
 
-    store/objects/<key[:2]>/<key>/   artifacts and DONE.json (their hashes, what made them)
-    store/work/<key>.<attempt>…/     a result in the making: owner.json and object/
-    store/leases/                    who works on what (lease.py)
-    store/quarantine/                damaged objects on their way out; discarded.jsonl says why
+    objects/<key[:2]>/<key>/   artifacts and DONE.json (their hashes, what made them)
+    work/<key>.<attempt>…/     a result in the making: owner.json and object/
+    leases/                    who works on what (lease.py)
+    quarantine/                damaged objects on their way out; discarded.jsonl says why
 
 Same key, same result, so nothing is ever overwritten. A result is built in a work folder, made
 durable, and moved into place by one rename, which fails if somebody was there first. A process
