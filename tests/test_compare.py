@@ -36,7 +36,10 @@ class Audit:
 AUDITS = {
     "backdoor": Audit(
         {
-            "asr": Metric("attack success rate", "up", 0.05, blind_spots="other triggers."),
+            "asr": Metric(
+                "attack success rate", "up", 0.05, blind_spots="other triggers.", share_of="rows"
+            ),
+            "tpr_at_1pct_fpr": Metric("true positives", "up", share_of="tail"),
             "asr_p": Metric("a p-value", averaged=False),
         },
         "asr",

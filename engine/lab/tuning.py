@@ -48,17 +48,11 @@ def forgetting(proxies: torch.Tensor, unseen: torch.Tensor) -> float:
 
     1: they cannot be told apart; 0: they can, perfectly, in whichever direction.
     """
-    return 1 - abs(2 * auc(proxies, unseen) - 1)
+    from engine.lab.audits._membership import auc
 
-
-def auc(left: torch.Tensor, right: torch.Tensor) -> float:
-    """P(a < b) + P(a = b)/2 for a of `left` [A] and b of `right` [B]."""
-    import torch
-
-    ordered = right.sort().values
-    below = torch.searchsorted(ordered, left, right=False).double()
-    up_to = torch.searchsorted(ordered, left, right=True).double()
-    return float(1 - (below + up_to).mean() / (2 * len(right)))
+    area = auc(unseen.cpu(), proxies.cpu())
+    assert area is not None, "there are proxies and validation rows"
+    return 1 - abs(2 * area - 1)
 
 
 def decide(

@@ -311,7 +311,7 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
     rate = metric is not None and metric.rate
     own = success_rate(_in_order(values)) if rate else t_interval(_in_order(values))
     row |= {"mean": own.mean, "lo": own.lo, "hi": own.hi}
-    row["rate_lo"], row["rate_hi"] = rate_interval(name, values, group.values(COUNT))
+    row["rate_lo"], row["rate_hi"] = rate_interval(metric, values, group.values(COUNT))
     retrain, untouched = _of_role(family, "retrain"), _of_role(family, "none")
     if retrain is None:
         return row

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.results.statistics import clopper_pearson, wilson
 
-# True positives at a small rate of false ones, the upper ranks: few, so the exact interval.
-TAILS = ("tpr_at_", "rank_top_")
-RATES = frozenset({"asr", "untriggered_rate", "triggered_accuracy"})
+if TYPE_CHECKING:
+    from engine.spec.component import Metric
+
 ROUNDING = 1e-6  # of a row
 T = TypeVar("T", bound=Hashable)
 
 
 def rate_interval(
-    metric: str, values: Mapping[T, float], counts: Mapping[T, float]
+    metric: Metric | None, values: Mapping[T, float], counts: Mapping[T, float]
 ) -> tuple[float | None, float | None]:
-    """95 % interval of the share among the rows of all seeds together: Clopper and Pearson's for
-    tail rates, Wilson's for others. `values` and `counts` (rows) go from seed (or trial) to number.
+    """95 % interval of a share (see `Metric.share_of`) of the rows of all seeds together. `values`
+    and `counts` (rows) go from seed (or trial) to number.
 
     (None, None) for other metrics, and where a value is no whole number of rows over the count.
     """
-    if not (metric in RATES or metric.startswith(TAILS)) or not values:
+    if metric is None or metric.share_of is None or not values:
         return None, None
     hits, rows = 0, 0
     for seed, value in values.items():
@@ -31,5 +31,5 @@ def rate_interval(
         if count < 1 or abs(found - round(found)) > ROUNDING or not 0 <= value <= 1:
             return None, None
         hits, rows = hits + round(found), rows + round(count)
-    interval = clopper_pearson if metric.startswith(TAILS) else wilson
+    interval = clopper_pearson if metric.share_of == "tail" else wilson
     return interval(hits, rows)

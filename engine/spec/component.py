@@ -54,7 +54,9 @@ class Metric:
     "class_accuracy.0", "class_accuracy.1" and so on.
 
     `rate` is True where one model gives 0 or 1: its mean has Wilson's interval. `beside` is True for
-    a rate that tables show beside the primary metric.
+    a rate that tables show beside the primary metric. `share_of` is "rows" for a share of the rows
+    that the audit's metric `count` counts, which has an interval of its own: Wilson's, or with
+    "tail", where only few of them qualify, Clopper and Pearson's.
     """
 
     summary: str
@@ -65,6 +67,7 @@ class Metric:
     blind_spots: str = ""
     rate: bool = False
     beside: bool = False
+    share_of: Literal["rows", "tail"] | None = None
 
 
 class Component(BaseModel):

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.lab.artifacts import load_tensors
+from engine.lab.audits import _membership
 from engine.lab.context import Diverged, Failed, NotApplicable
 from engine.lab.scene import Scene
 from engine.lab.selection import proxy_cut
 from engine.lab.state import MODEL
-from engine.lab.tuning import auc, decide, forgetting, score_on
+from engine.lab.tuning import decide, forgetting, score_on
 from engine.lab.unlearning import unlearn
 from engine.lab.views import Rows, TrainingSet
 from engine.spec.planned import Stage
@@ -94,6 +95,10 @@ def test_proxies_are_not_the_rows_the_poison_is_drawn_by() -> None:
 
 
 # --- scores --------------------------------------------------------------------------------------
+
+
+def auc(left: torch.Tensor, right: torch.Tensor) -> float | None:
+    return _membership.auc(right, left)
 
 
 def test_auc_is_the_chance_that_a_proxys_loss_is_the_smaller_one() -> None:

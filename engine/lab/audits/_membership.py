@@ -129,12 +129,10 @@ def hits_at(members: Tensor, others: Tensor, share: float) -> int | None:
 
 def clopper_pearson(hits: int, trials: int) -> tuple[float, float]:
     """Exact 95 % interval of a rate (Biometrika 26, 1934)."""
-    from scipy.special import betaincinv
+    from scipy.stats import binomtest
 
-    misses = trials - hits
-    low = 0.0 if hits == 0 else float(betaincinv(hits, misses + 1, 0.025))
-    high = 1.0 if misses == 0 else float(betaincinv(hits + 1, misses, 0.975))
-    return low, high
+    found = binomtest(hits, trials).proportion_ci(0.95, "exact")
+    return float(found.low), float(found.high)
 
 
 def confidence(model: nn.Module, batches: Iterable[Batch]) -> Tensor:

@@ -23,7 +23,7 @@ class AttackSuccess(Audit):
         "asr": Metric(
             "Attack success rate: share of triggered test rows of other classes that are predicted "
             "as the target class.",
-            direction="up", margin=0.05,
+            direction="up", margin=0.05, share_of="rows",
             blind_spots="It tries this trigger and no other. Not 0 without a backdoor: compare with "
             "retraining and with untriggered_rate. A method that wrecks the model can also bring it "
             "down, so read it beside the accuracy.",
@@ -31,11 +31,12 @@ class AttackSuccess(Audit):
         "untriggered_rate": Metric(
             "The same rows without the trigger: share predicted as the target class. A model that "
             "leans to the target without any trigger shows here.",
+            share_of="rows",
         ),
         "triggered_accuracy": Metric(
             "The same rows with the trigger: share predicted as their true class. Below the clean "
             "accuracy, the trigger does harm even where it does not reach the target.",
-            direction="down",
+            direction="down", share_of="rows",
         ),
         "count": Metric("Test rows of other classes than the target."),
     }  # fmt: skip

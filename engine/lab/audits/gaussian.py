@@ -52,11 +52,12 @@ class Gaussian(Audit):
         "std_score": Metric("Standard deviation of the score over the poisoned rows; 1 if forgotten."),
         "z": Metric("√P × mean_score: standard errors away from independence.", direction="up"),
         "tpr_at_1pct_fpr": Metric(
-            "Share of poisoned rows beyond the 99 % quantile of N(0, 1).", direction="up"
+            "Share of poisoned rows beyond the 99 % quantile of N(0, 1).",
+            direction="up", share_of="tail",
         ),
         "tpr_at_1pct_fpr_empirical": Metric(
             "The same against fresh noise on the same gradients; should agree with the analytic one.",
-            direction="up",
+            direction="up", share_of="tail",
         ),
         "p_two_sided": Metric("Two-sided p-value of z under N(0, 1).", averaged=False),
         "ks_p": Metric(
@@ -81,7 +82,7 @@ class Gaussian(Audit):
         "rank_top_1pct": Metric(
             "Share of poisoned rows whose own noise is fitted better than 99 % of fresh noises; "
             "binomial with exactly 1 % if forgotten. For 99, 199, … draws.",
-            direction="up",
+            direction="up", share_of="tail",
         ),
     }  # fmt: skip
     card: ClassVar = Card(
