@@ -21,12 +21,14 @@ from engine.jobs.home import Home
 from engine.spec import toml
 from engine.spec.component import Listed
 from engine.spec.errors import BadInput
-from engine.spec.experiment import COMPONENT_FIELDS, Compute, Experiment, Train, Tune
+from engine.spec.experiment import COMPONENT_FIELDS, Compute, Experiment, Forget, Train, Tune
 from engine.spec.presets import validate
 from engine.spec.registry import registered
 
 HERE = "preset"  # where the messages say an error is; cut off again for the screen
-TABLES: dict[str, type[BaseModel]] = {"train": Train, "compute": Compute, "tune": Tune}
+TABLES: dict[str, type[BaseModel]] = {
+    "train": Train, "forget": Forget, "compute": Compute, "tune": Tune,
+}  # fmt: skip
 OWN = ("title", "description", "seeds", "budgets", "validation", "grid")  # keys of no table
 UNDO = 200  # steps
 PLACE = re.compile(r"([a-z_]+)(?:\[(\d+)\])?(?:\.(?:grid\.)?([\w-]+))?")
@@ -105,7 +107,8 @@ class Draft:
             if key == "model":
                 found.append(Section("train"))
         # Without its table nothing is tuned: there are no defaults to show.
-        return [*found, *([Section("tune")] if "tune" in self.raw else []), Section("compute")]
+        tuned = [Section("tune")] if "tune" in self.raw else []
+        return [*found, Section("forget"), *tuned, Section("compute")]
 
     def table(self, section: Section) -> dict[str, Any]:
         """The section's own data; {} where the preset says nothing of it."""

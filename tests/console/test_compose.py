@@ -22,7 +22,7 @@ from engine.jobs.store import Store
 from engine.spec import toml
 from engine.spec.component import KINDS
 from engine.spec.errors import BadInput
-from engine.spec.experiment import COMPONENT_FIELDS, Compute, Train
+from engine.spec.experiment import COMPONENT_FIELDS, Compute, Experiment, Table, Train
 from engine.spec.presets import load, read_toml, set_dotted, shipped, validate
 from engine.spec.registry import registered
 
@@ -335,6 +335,24 @@ values = st.recursive(
 @given(st.dictionaries(st.text(max_size=6), values, max_size=5))
 def test_any_data_survive_it(raw: dict[str, object]) -> None:
     assert tomllib.loads(toml.dumps(raw)) == raw
+
+
+def test_every_table_of_a_preset_can_be_edited() -> None:
+    draft = Draft(dict(PRESET))
+    tables = {
+        name
+        for name, told in Experiment.model_fields.items()
+        if isinstance(told.annotation, type) and issubclass(told.annotation, Table)
+    }
+    assert {"train", "forget", "compute"} <= tables <= {s.field for s in draft.sections()}
+    where = section(draft, "forget")
+    write(draft, where, "share", "0.25")
+    assert draft.raw["forget"] == {"share": 0.25} and draft.check() == []
+    write(draft, where, "share", "2")
+    (problem,) = draft.check()
+    assert (problem.field, problem.key) == ("forget", "share")
+    write(draft, where, "share", "")
+    assert draft.raw == PRESET
 
 
 def test_a_preset_that_tunes_loads_shows_and_saves_as_it_is(tmp_path: Path) -> None:
