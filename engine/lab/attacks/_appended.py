@@ -40,6 +40,21 @@ class Appended(Attack):
             )
 
 
+class Optimised(Appended):
+    """Base of attacks whose added rows are optimised against a head: their attacker looks at one
+    clean training, and the same rows with nothing but their wrong labels stand beside them."""
+
+    knows_model: ClassVar = True
+
+    def baselines(self) -> list[Attack]:
+        from engine.lab.attacks.appended_label_flip import AppendedLabelFlip
+
+        return [AppendedLabelFlip(share=self.share)]
+
+    def surrogate_count(self) -> int:
+        return 1
+
+
 def appended(data: TrainingSet, inputs: Tensor, labels: Tensor, **facts: float | None) -> Poison:
     """Poison behind the last row of `data`; facts that are None are left out."""
     import torch

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.lab.attacks._appended import Appended, appended, wrong_labels
-from engine.lab.attacks.appended_label_flip import AppendedLabelFlip
-from engine.spec.component import Attack, Card, Knowledge
+from engine.lab.attacks._appended import Optimised, appended, wrong_labels
+from engine.spec.component import Card, Knowledge
 
 if TYPE_CHECKING:
     from engine.lab.crafting import CraftTask
     from engine.lab.views import Poison
 
 
-class BilevelHead(Appended):
+class BilevelHead(Optimised):
     """Gradient ascent on the head's error through its optimum; there is no preset target."""
 
     name: Literal["bilevel-head"] = "bilevel-head"
@@ -25,7 +24,6 @@ class BilevelHead(Appended):
     steps: int = Field(default=60, ge=1)
     lr: float = Field(default=0.075, gt=0, description="First step of a pixel, in [0, 1] units.")
 
-    knows_model: ClassVar = True
     knows: ClassVar = Knowledge(
         controls="inputs and labels of rows that are added",
         training_data="all of it",
@@ -46,12 +44,6 @@ class BilevelHead(Appended):
         deviations="poison and head are optimised together, so no gradient is cancelled at a "
         "target chosen before: not Gradient Canceling",
     )
-
-    def baselines(self) -> list[Attack]:
-        return [AppendedLabelFlip(share=self.share)]
-
-    def surrogate_count(self) -> int:
-        return 1
 
     def craft_with(self, task: CraftTask) -> Poison:
         from engine.lab.attacks._ascent import ascend

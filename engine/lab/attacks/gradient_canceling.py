@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.lab.attacks._appended import Appended, appended, wrong_labels
-from engine.lab.attacks.appended_label_flip import AppendedLabelFlip
-from engine.spec.component import Attack, Card, Knowledge
+from engine.lab.attacks._appended import Optimised, appended, wrong_labels
+from engine.spec.component import Card, Knowledge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 FEATURE_RATE = 0.05  # first step of a free feature, of its range
 
 
-class GradientCanceling(Appended):
+class GradientCanceling(Optimised):
     """Two stages: target weights that err, then pixels that cancel the gradient there.
 
     `reachable` targets come from the bilevel ascent on free features, within `amplitude` times the
@@ -53,7 +52,6 @@ class GradientCanceling(Appended):
         description="What to do where no poison of this share can make training rest at the target.",
     )
 
-    knows_model: ClassVar = True
     knows: ClassVar = Knowledge(
         controls="inputs and labels of rows that are added",
         training_data="all of it",
@@ -84,12 +82,6 @@ class GradientCanceling(Appended):
         if getattr(self, other) is not None:
             raise ValueError(f'{other} = {getattr(self, other)}: only for target = "{of}"')
         return self
-
-    def baselines(self) -> list[Attack]:
-        return [AppendedLabelFlip(share=self.share)]
-
-    def surrogate_count(self) -> int:
-        return 1
 
     def craft_with(self, task: CraftTask) -> Poison:
         from engine.lab.attacks._canceling import cancel, head_condition, model_condition
