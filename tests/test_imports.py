@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LIGHT = """
 import importlib, pkgutil, sys
 
-HEAVY = ("torch", "torchvision")
+HEAVY = (
+    "torch", "torchvision", "transformers", "tokenizers", "huggingface_hub", "pyarrow", "datasets"
+)
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):

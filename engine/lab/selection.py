@@ -106,6 +106,16 @@ def stratified(labels: np.ndarray, limit: int | None) -> np.ndarray:
     return np.sort(np.lexsort((labels, rank))[:limit])
 
 
+def held_out(labels: np.ndarray, share: float, purpose: str) -> np.ndarray:
+    """bool [N]: the test rows, the same share of every class and one at least; always the same."""
+    import numpy as np
+
+    rank = rank_in_class(labels, numpy_generator(0, purpose).permutation(len(labels)))
+    wanted = np.maximum(1, np.round(share * np.bincount(labels)))
+    held: np.ndarray = rank < wanted[labels]
+    return held
+
+
 def rank_in_class(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
     """int64 [N]: each row's 0-based place among the rows of its class, met in `order`."""
     import numpy as np

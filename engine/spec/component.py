@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from engine.lab.unlearning import UnlearnTask
     from engine.lab.views import Poison, TrainingSet
 
-DataKind = Literal["image", "table"]
+DataKind = Literal["image", "table", "text"]
 Role = Literal["none", "retrain", "retrain-fresh", "retrain-known", "unlearn"]
 Reading = Literal["start", "retrain", "control", "decoys", "shadows", "unlearned-shadows"]
 
@@ -94,7 +94,7 @@ def strictly(cls: type[M], data: dict[str, Any]) -> M:
 @dataclass(frozen=True, slots=True)
 class DataInfo:
     """What planning must know of a data set. Counts are rows; `shape` is (channels, height, width),
-    for a table (columns, 1, 1)."""
+    for a table (columns, 1, 1), for texts (tokens, 1, 1); `vocabulary` is the number of token ids."""
 
     digest: str
     train: int
@@ -103,10 +103,12 @@ class DataInfo:
     classes: tuple[str, ...]
     train_per_class: tuple[int, ...]
     kind: DataKind = "image"
+    vocabulary: int = 0
 
 
 class Data(Component):
-    """A data set in raw space: uint8 images, or a table's floats in [0, 1], and int64 labels."""
+    """A data set in raw space and int64 labels: uint8 images, a table's floats in [0, 1], or token
+    ids."""
 
     def inspect(self) -> DataInfo:
         """Counts and a digest of the content, without torch. Raises BadInput if unusable."""
@@ -117,7 +119,8 @@ class Data(Component):
         return self.model_dump(mode="json", exclude={"path"})
 
     def read(self) -> dict[str, np.ndarray]:
-        """`train_x, test_x` uint8 or float32 [N, C, H, W] and `train_y, test_y` int64 [N]."""
+        """`train_x, test_x` uint8 or float32 [N, C, H, W], of texts int32 [N, L], and `train_y,
+        test_y` int64 [N]."""
         raise NotImplementedError
 
 

@@ -89,7 +89,7 @@ class Setting:
         if info.kind != "image" and experiment.train.augment != "none":
             raise BadInput(
                 f"train.augment = {experiment.train.augment!r}: only images can be cropped and "
-                f'flipped, and data {component_name(type(data))!r} is a {info.kind}; use "none".'
+                f'flipped, and data {component_name(type(data))!r} holds {info.kind}s; use "none".'
             )
         experiment.model.check(info)
         own = self.train.start_from and self.train.from_as == "poisoned-model"
@@ -110,7 +110,7 @@ class Setting:
             raise BadInput(
                 f"{what} {component_name(type(component))!r} works on "
                 f"{' and '.join(f'{kind}s' for kind in sorted(component.takes))}; data "
-                f"{component_name(type(self.experiment.data))!r} is a {self.info.kind}."
+                f"{component_name(type(self.experiment.data))!r} holds {self.info.kind}s."
             )
 
     def expand(self) -> None:

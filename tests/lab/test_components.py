@@ -34,7 +34,7 @@ import sys
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "torchvision"):
+        if name.split(".")[0] in ("torch", "torchvision", "transformers", "tokenizers"):
             raise ImportError(f"{name} is blocked")
 
 sys.meta_path.insert(0, Blocked())

@@ -65,7 +65,7 @@ def parse(files: Mapping[str, Iterable[str]], label: str | None, missing: str) -
         kept += found
     where = next(iter(files))
     told = [row[place] for _, row in kept]
-    classes = tuple(sorted(set(told), key=_natural))
+    classes = tuple(sorted(set(told), key=natural))
     if not 2 <= len(classes) <= MOST_CATEGORIES:
         raise BadInput(
             f"{where}: column {header[place]!r} has {len(classes)} different values; as classes, "
@@ -153,7 +153,8 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _natural(text: str) -> tuple[bool, float, str]:
+def natural(text: str) -> tuple[bool, float, str]:
+    """Sorts numbers by their value, before all other words."""
     number = _number(text)
     return number is None, number or 0.0, text
 
@@ -163,16 +164,12 @@ def split(table: Table, test_share: float, limit: int | None) -> tuple[np.ndarra
     same share of every class."""
     import numpy as np
 
-    from engine.lab.randomness import numpy_generator
-    from engine.lab.selection import rank_in_class, stratified
+    from engine.lab.selection import held_out, stratified
 
     if len(table.parts) > 1:
         test = np.arange(len(table.labels)) >= table.parts[0]
     else:
-        order = numpy_generator(0, "table").permutation(len(table.labels))
-        rank = rank_in_class(table.labels, order)
-        sizes = np.bincount(table.labels, minlength=len(table.classes))
-        test = rank < np.maximum(1, np.round(test_share * sizes))[table.labels]
+        test = held_out(table.labels, test_share, "table")
     train = np.flatnonzero(~test)
     return train[stratified(table.labels[train], limit)], np.flatnonzero(test)
 
