@@ -43,7 +43,7 @@ def test_the_wheel_holds_the_packages_the_presets_and_no_more(wheel: Path) -> No
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "presets").glob("*.toml"):
         assert f"engine/presets/{path.name}" in names
-    assert {"engine/spec/plan.py", "engine/lab/methods/gd.py", "console/cli.py"} <= names
+    assert {"engine/spec/plan.py", "engine/lab/methods/gd.py", "console/cli/__init__.py"} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"engine", "console"}
     assert any(name.endswith("/licenses/LICENSE") for name in names)

@@ -23,6 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import psutil
 
 T = TypeVar("T")
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = str(Path(sys.executable).parent / "chelate")
 PATIENCE = 120.0  # seconds: only ever reached when something hangs
 
@@ -78,9 +79,10 @@ def save_images(folder: Path) -> Path:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Ours, without what would point chelate or Python elsewhere."""
-    ours = {k: v for k, v in os.environ.items() if k not in ("CHELATE_HOME", "PYTHONPATH")}
-    return ours | changes
+    """Ours, without what would point chelate or Python elsewhere than at this checkout."""
+    ours = {k: v for k, v in os.environ.items() if k != "CHELATE_HOME"}
+    paths = [changes.pop("PYTHONPATH", ""), str(ROOT)]
+    return ours | changes | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def start(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:

@@ -1,0 +1,21 @@
+"""The `chelate` command: every command's options, nothing of its work.
+
+A module holds a group of commands. Each command imports what it needs when it is called, so that
+`--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from console.cli.root import app
+
+# The help shows the groups in this order.
+# isort: off
+from console.cli import running, results, listing, poison, cards, opening
+# isort: on
+
+__all__ = ["app", "cards", "listing", "main", "opening", "poison", "results", "running"]
+
+
+def main() -> None:
+    """Entry point of the `chelate` command."""
+    app()

@@ -1,0 +1,66 @@
+"""Cards of what there is, `explain`, `doctor`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from console.cli.options import CATALOGUE, HomeOption, JsonOption
+from console.cli.root import app
+from console.output import bad_input_ends
+
+
+class Kind(StrEnum):
+    """The registries that have cards."""
+
+    ATTACK = "attack"
+    METHOD = "method"
+    AUDIT = "audit"
+    MODEL = "model"
+    DATA = "data"
+
+
+def _card_command(kind: Kind, plural: str) -> None:
+    @app.command(
+        plural, rich_help_panel=CATALOGUE, help=f"The {plural} there are, or the card of one."
+    )
+    def cards(
+        name: Annotated[str | None, typer.Argument(help="Show this one's card.")] = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        from console.cards import list_cards, show_card
+
+        with bad_input_ends():
+            if name is None:
+                list_cards(kind, as_json)
+            else:
+                show_card(kind, name, as_json)
+
+
+_card_command(Kind.METHOD, "methods")
+_card_command(Kind.ATTACK, "attacks")
+_card_command(Kind.AUDIT, "audits")
+_card_command(Kind.MODEL, "models")
+_card_command(Kind.DATA, "data")
+
+
+@app.command(rich_help_panel=CATALOGUE)
+def explain(
+    metric: Annotated[str, typer.Argument(help="A metric or a word of the table.")],
+) -> None:
+    """What a number measures, its null, and what it cannot see."""
+    from console.cards import explain_metric
+
+    with bad_input_ends():
+        explain_metric(metric)
+
+
+@app.command(rich_help_panel=CATALOGUE)
+def doctor(home: HomeOption = None) -> None:
+    """Check this machine: devices, packages, the home folder."""
+    from console.doctor import examine
+
+    with bad_input_ends():
+        raise SystemExit(examine(home))
