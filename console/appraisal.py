@@ -123,7 +123,7 @@ def appraise(raw: dict[str, Any], name: str, home: Home, rates: Rates, where: st
         cells=len(plan.cells),
         tee=plan.tee,
         tee_todo=sum(stage.tee for stage in found.missing),
-        seconds=sum(known) / len(planned.places) if known or not times else None,
+        seconds=sum(known) / planned.width if known or not times else None,
         unknown=1 - len(known) / len(times) if times else 0.0,
         remarks=tuple(remarks),
     )
@@ -137,10 +137,10 @@ def told(found: Appraisal) -> str:
     if found.seconds is not None:
         more = "+" if found.unknown > 0.05 else ""
         time = f"about {duration(found.seconds)}{more}"
-    places = found.planned.places
+    planned = found.planned
     return (
         f"{found.stages} stages, {found.stored} stored, {found.todo} to do: "
-        f"{found.tee_todo:.4g} of {found.tee:.4g} TEE, {time} on {len(places)} × {places[0].device}"
+        f"{found.tee_todo:.4g} of {found.tee:.4g} TEE, {time} on {planned.width} × {planned.kind}"
     )
 
 

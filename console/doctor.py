@@ -10,8 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from console.output import FAILED, say
-from engine.jobs.devices import cores, gpus
+from engine.jobs.devices import cores
 from engine.jobs.home import Home, resolve_home
+from engine.jobs.inventory import gpus
 from engine.spec.component import KINDS
 from engine.spec.errors import BadInput
 from engine.spec.registry import registered

@@ -10,12 +10,7 @@ from engine.jobs.home import Home
 def launch(home: Home, planned: Planned, name: str, origin: str) -> str:
     """The id of the run, which is going on (or done, when the store had everything). Raises
     BadInput, OSError."""
-    run = runs.create(
-        home.create(), name, planned.experiment, planned.plan, planned.places[0].device, origin
-    )
+    run = runs.create(home.create(), name, planned.experiment, planned.plan, planned.kind, origin)
     if not run.supervised():
-        supervisor.start(
-            run, planned.device, planned.experiment.compute.workers,
-            planned.experiment.compute.threads,
-        )  # fmt: skip
+        supervisor.start(run, planned.resources)
     return run.id

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.output import console, say, say_json
-from engine.jobs.devices import Slot, fast_bf16, slots
+from engine.jobs.devices import Resources, fast_bf16
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import survey
 from engine.jobs.store import Store
@@ -27,8 +27,9 @@ class Planned:
     origin: Path
     experiment: Experiment
     plan: Plan
-    device: str  # as asked for
-    places: list[Slot]
+    resources: Resources  # as asked for
+    kind: str  # of device: "cpu" or "cuda"
+    width: int  # workers at once
 
 
 def prepare(
@@ -46,10 +47,11 @@ def prepare(
 
 def expand(experiment: Experiment, name: str, origin: Path, device: str) -> Planned:
     """A valid experiment, planned for this machine. Raises BadInput."""
-    places = slots(device, experiment.compute.workers, experiment.compute.threads)
-    kind = places[0].device
+    resources = Resources.of(experiment.compute, device)
+    slots = resources.slots()
+    kind = slots[0].device
     plan = make_plan(experiment, kind, where=str(origin), fast_bf16=fast_bf16(kind))
-    return Planned(name, origin, experiment, plan, device, places)
+    return Planned(name, origin, experiment, plan, resources, kind, resources.width(slots))
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -100,7 +102,7 @@ def show_plan(
     console().print(table)
     say(
         f"{len(plan.cells)} measurements; {plan.tee:.4g} TEE in all, {todo:.4g} to do, on "
-        f"{len(planned.places)} × {planned.places[0].device}. "
+        f"{planned.width} × {planned.kind}. "
         "1 TEE = one epoch of the training, forward and backward."
     )
     if plan.searches:

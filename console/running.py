@@ -37,18 +37,14 @@ def run_preset(
     """Returns the exit code. Raises BadInput before anything is computed or written."""
     planned = prepare(preset, overrides, seeds, device)
     place = Home(resolve_home(home)).create()
-    kind = planned.places[0].device
     run = runs.create(
-        place, planned.name, planned.experiment, planned.plan, kind, str(planned.origin)
+        place, planned.name, planned.experiment, planned.plan, planned.kind, str(planned.origin)
     )
     found = runs.survey(run.plan, run.store)
     interrupted = False
     if not found.complete:
         follower = Follower(run, skip=True)
-        process = supervisor.start(
-            run, planned.device, planned.experiment.compute.workers,
-            planned.experiment.compute.threads,
-        )  # fmt: skip
+        process = supervisor.start(run, planned.resources)
         view = _quiet if as_json else _view(plain)
         interrupted = view(run, Progress.of(run, found.ok), follower, process)
     state = "done" if found.complete else _outcome(run)

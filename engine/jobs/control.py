@@ -55,7 +55,7 @@ def stop(run: Run, kill: bool = False) -> int:
 def resume(run: Run) -> subprocess.Popen[bytes]:
     """Start a supervisor, which goes on from the store. Raises BadInput if that cannot work here:
     one is alive, files cannot be read, or the device is not there."""
-    from engine.jobs.devices import slots
+    from engine.jobs.devices import Resources
     from engine.jobs.supervisor import start
 
     if run.supervised():
@@ -64,8 +64,9 @@ def resume(run: Run) -> subprocess.Popen[bytes]:
     kind = str(run.facts.get("device") or "cpu")
     # The plan's keys are those of a kind of device; the preset may have been overruled.
     wanted = compute.device if compute.device.startswith(kind) else kind
-    slots(wanted, compute.workers, compute.threads)
-    return start(run, wanted, compute.workers, compute.threads)
+    resources = Resources.of(compute, wanted)
+    resources.slots()
+    return start(run, resources)
 
 
 def delete(run: Run) -> Path:

@@ -1,33 +1,31 @@
-"""Which devices there are and what a worker on one of them may see: decided before torch is loaded."""
+"""Which places for workers there are, and what a worker on one may see: decided before torch loads."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engine.jobs.inventory import Gpu, gpus
 from engine.spec.errors import BadInput
 
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """A GPU as NVML names it. Memory in bytes."""
-
-    index: int
-    uuid: str
-    name: str
-    total: int
-    free: int
-    capability: tuple[int, int] = (0, 0)
+if TYPE_CHECKING:  # pydantic is slow to load, and a supervisor needs none of it
+    from engine.spec.experiment import Compute
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place for one worker: "cpu" or "cuda", and the one GPU it may see."""
+    """A place for one worker: "cpu" or "cuda", and the one GPU it may see, by UUID.
+
+    `number` counts the places of a GPU, of which there are `limit`.
+    """
 
     name: str
     device: str
     gpu: str | None = None
+    number: int = 0
+    limit: int = 1
 
     def environment(self, threads: int) -> dict[str, str]:
         """Variables a worker must have before it imports torch.
@@ -48,52 +46,6 @@ class Slot:
         }
 
 
-def gpus() -> list[Gpu]:
-    """The NVIDIA GPUs of this machine that CUDA_VISIBLE_DEVICES leaves us; [] without a driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        found = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            uuid, name = (
-                _text(pynvml.nvmlDeviceGetUUID(handle)),
-                _text(pynvml.nvmlDeviceGetName(handle)),
-            )
-            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-            found.append(
-                Gpu(index, uuid, name, int(memory.total), int(memory.free), (major, minor))
-            )
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
-    return _visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def _visible(found: list[Gpu], setting: str | None) -> list[Gpu]:
-    """What CUDA would show: named in order, and nothing after the first unknown name."""
-    if setting is None:
-        return found
-    chosen: list[Gpu] = []
-    for word in setting.split(","):
-        word = word.strip()
-        match = [g for g in found if word == str(g.index) or (word and g.uuid.startswith(word))]
-        if len(match) != 1:
-            break
-        chosen.append(match[0])
-    return chosen
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 def fast_bf16(device: str) -> bool:
     """Whether the device kind has matrix units for bf16: AMX on a CPU, Ampere or later on GPUs."""
     if device == "cpu":
@@ -112,40 +64,68 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def slots(device: str, workers: int | None, threads: int) -> list[Slot]:
-    """Places for workers on the device asked for: "auto", "cpu", "cuda" or "cuda:0,2".
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run may use of a machine: the `compute` table, with the device that was asked for.
 
-    auto takes the GPUs if there are any. A GPU gives one slot; the CPU gives one for each `threads`
-    cores. `workers` bounds or sets the number. Raises BadInput for a GPU that is not there.
+    `device`: "auto" (GPUs if there are any), "cpu", "cuda" or "cuda:0,2", counted within
+    CUDA_VISIBLE_DEVICES. `min_free_gib` and `settle` (seconds): see placing.py.
     """
-    if device == "cpu":
-        return _cpu_slots(workers, threads)
-    available = gpus()
-    if device == "auto":
-        return _gpu_slots(available, workers) if available else _cpu_slots(workers, threads)
-    if not available:
-        raise BadInput(
-            f"device {device!r}: no usable NVIDIA GPU on this machine (`chelate doctor` says what "
-            "was found); use --device cpu or auto."
-        )
-    _, _, numbers = device.partition(":")
-    if numbers:
-        wanted = [int(n) for n in numbers.split(",")]
-        missing = [n for n in wanted if n not in range(len(available))]
-        if missing:
+
+    device: str
+    workers: int | None = None
+    threads: int = 1
+    slots_per_device: int = 1
+    min_free_gib: float = 1.0
+    settle: float = 10.0
+
+    @staticmethod
+    def of(compute: Compute, device: str | None = None) -> Resources:
+        return Resources(
+            device or compute.device, compute.workers, compute.threads, compute.slots_per_device,
+            compute.min_free_gib, compute.settle,
+        )  # fmt: skip
+
+    def slots(self) -> list[Slot]:
+        """The places there are. A GPU has `slots_per_device`; the CPU has `workers`, or one for each
+        `threads` cores. Raises BadInput for a GPU that is not there."""
+        if self.device == "cpu":
+            return self._cpu_slots()
+        available = gpus()
+        if self.device == "auto":
+            return self._gpu_slots(available) if available else self._cpu_slots()
+        if not available:
             raise BadInput(
-                f"device {device!r}: there is no GPU {missing[0]}; usable: 0 to "
-                f"{len(available) - 1}, counted within CUDA_VISIBLE_DEVICES."
+                f"device {self.device!r}: no usable NVIDIA GPU on this machine (`chelate devices` "
+                "says what was found); use --device cpu or auto."
             )
-        available = [available[n] for n in wanted]
-    return _gpu_slots(available, workers)
+        _, _, numbers = self.device.partition(":")
+        if numbers:
+            wanted = [int(n) for n in numbers.split(",")]
+            missing = [n for n in wanted if n not in range(len(available))]
+            if missing:
+                raise BadInput(
+                    f"device {self.device!r}: there is no GPU {missing[0]}; usable: 0 to "
+                    f"{len(available) - 1}, counted within CUDA_VISIBLE_DEVICES."
+                )
+            available = [available[n] for n in wanted]
+        return self._gpu_slots(available)
 
+    def width(self, slots: list[Slot]) -> int:
+        """How many workers there are at most."""
+        return min(len(slots), self.workers or len(slots))
 
-def _gpu_slots(available: list[Gpu], workers: int | None) -> list[Slot]:
-    chosen = available[: workers or len(available)]
-    return [Slot(f"cuda:{gpu.index}", "cuda", gpu.uuid) for gpu in chosen]
+    def _gpu_slots(self, available: list[Gpu]) -> list[Slot]:
+        per_device = self.slots_per_device
+        return [
+            Slot(
+                f"{gpu.kind}:{gpu.label}" + (f"/{number}" if per_device > 1 else ""),
+                gpu.kind, gpu.uuid, number, per_device,
+            )
+            for number in range(per_device)
+            for gpu in available
+        ]  # fmt: skip
 
-
-def _cpu_slots(workers: int | None, threads: int) -> list[Slot]:
-    count = workers or max(1, cores() // threads)
-    return [Slot(f"cpu:{number}", "cpu") for number in range(count)]
+    def _cpu_slots(self) -> list[Slot]:
+        count = self.workers or max(1, cores() // self.threads)
+        return [Slot(f"cpu:{number}", "cpu") for number in range(count)]

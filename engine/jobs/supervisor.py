@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import heapq
 import json
 import os
 import selectors
@@ -17,14 +16,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from engine.jobs.devices import Slot, slots
+from engine.jobs.devices import Resources
 from engine.jobs.events import EventWriter
+from engine.jobs.hired import WorkerProcess
 from engine.jobs.home import Home, write_json
 from engine.jobs.lease import Lease, process_identity
+from engine.jobs.placing import Pool
 from engine.jobs.runs import Run, survey
+from engine.jobs.schedule import Fate, Schedule
 from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
 
@@ -32,102 +35,28 @@ GRACE = 15.0  # seconds a worker has to stop before it is killed
 TRIES = 2  # of a stage whose worker died under it
 TICK = 0.25  # seconds between looks at flags and clocks when no worker speaks
 HELD_WAIT = 0.3  # seconds before asking again for a stage that another process computes
-
-Fate = Literal["done", "n/a", "failed"]
-
-
-class WorkerProcess:
-    """A worker as its supervisor sees it."""
-
-    def __init__(self, slot: Slot, store: Path, threads: int, log: Path) -> None:
-        self.slot = slot
-        self.stage: Stage | None = None
-        self.ready = False
-        self._buffer = b""
-        self.reply, theirs = os.pipe()
-        os.set_blocking(self.reply, False)
-        command = [
-            # -P: a folder called `engine` where the user happens to stand must not be imported.
-            sys.executable, "-P", "-m", "engine.jobs.worker", "--store", str(store),
-            "--device", slot.device, "--threads", str(threads), "--reply", str(theirs),
-        ]  # fmt: skip
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env=os.environ | slot.environment(threads),
-                pass_fds=(theirs,),
-                start_new_session=True,
-            )
-        os.close(theirs)
-
-    def give(self, run: Run, stage: Stage) -> None:
-        """Hand over a stage. A worker that just died is noticed when its pipe closes."""
-        self.stage = stage
-        told = {
-            "key": stage.key, "kind": stage.kind, "title": stage.title, "config": stage.config,
-            "inputs": stage.inputs, "after": stage.after, "tee": stage.tee,
-        }  # fmt: skip
-        assert self.process.stdin is not None
-        line = json.dumps({"run": str(run.folder), "stage": told}).encode() + b"\n"
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(line)
-            self.process.stdin.flush()
-
-    def read(self) -> tuple[list[dict[str, Any]], bool]:
-        """(messages, whether the worker is still there)."""
-        alive = True
-        with contextlib.suppress(BlockingIOError):
-            while chunk := os.read(self.reply, 65536):
-                self._buffer += chunk
-            alive = False
-        *lines, self._buffer = self._buffer.split(b"\n")
-        return [json.loads(line) for line in lines], alive
-
-    def dismiss(self) -> None:
-        """Let an idle worker end."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-
-    def terminate(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill the whole process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    def destroy(self) -> None:
-        self.kill()
-        self.process.wait()
-        os.close(self.reply)
+SEAT_WAIT = 1.0  # seconds before looking again for a device with room
+IDLE = 60.0  # seconds without work after which a worker makes room for others
+GONE = 60.0  # seconds without any of our devices after which we give up
 
 
 class Supervisor:
-    """Schedules the stages of one run over some slots.
+    """Works through the stages of one run with the workers that the machine has room for."""
 
-    Ready stages go out longest way to the end first. A stage whose input failed is not tried; the
-    others go on.
-    """
-
-    def __init__(self, run: Run, places: list[Slot], threads: int) -> None:
+    def __init__(self, run: Run, pool: Pool, resources: Resources) -> None:
         self.run = run
-        self.places = places
-        self.threads = threads
-        self.fate: dict[str, Fate] = {}
+        self.pool = pool
+        self.threads = resources.threads
+        self.width = resources.width(pool.slots)
+        self.schedule = Schedule(run.plan)
         self.tries: dict[str, int] = {}
         self.workers: list[WorkerProcess] = []
         self.selector = selectors.DefaultSelector()
         self.stopping = False
         self.deadline: float | None = None
-        self.under_way: set[str] = set()  # queued, held or with a worker
-        self.children: dict[str, list[str]] = {}
-        self.ready: list[tuple[float, int, str]] = []
-        self.held: list[tuple[float, str]] = []
+        self.next_hire = 0.0  # monotonic: no device had room until then
+        self.gone_since: float | None = None
+        self.told_wait = False
 
     # --- the loop --------------------------------------------------------------------------------
 
@@ -135,10 +64,12 @@ class Supervisor:
         """Run to the end; returns the outcome: done, failed or stopped."""
         with EventWriter(self.run.events, "", 0, rate=1000.0) as self.events:
             self.run.store.sweep()
-            self._prepare()
+            known = self._survey()
+            total = len(self.run.plan.stages)
+            self.schedule.begin(known)
             self.events.emit(
-                "start", run=self.run.id, stages=len(self.run.plan.stages), slots=len(self.places),
-                cached=len(self.fate), todo=len(self.run.plan.stages) - len(self.fate),
+                "start", run=self.run.id, stages=total, slots=self.width, cached=len(known),
+                todo=total - len(known),
             )  # fmt: skip
             try:
                 while not self._finished():
@@ -147,87 +78,81 @@ class Supervisor:
                     self._listen()
             finally:
                 self._end_workers()
-            outcome = "failed" if "failed" in self.fate.values() else "done"
-            if self.stopping and len(self.fate) < len(self.run.plan.stages):
+            fates = self.schedule.fate
+            outcome = "failed" if "failed" in fates.values() else "done"
+            if self.stopping and len(fates) < total:
                 outcome = "stopped"
             self.events.emit("stopped" if outcome == "stopped" else "end", outcome=outcome)
         return outcome
 
-    def _prepare(self) -> None:
-        """Find out what the store has, set aside what is damaged, and build the queue."""
-        plan = self.run.plan
-        found = survey(plan, self.run.store)
+    def _survey(self) -> dict[str, Fate]:
+        """What the store has; what is damaged in it is set aside."""
+        found = survey(self.run.plan, self.run.store)
         for key in found.damaged:
             self._discard(key)
-        for key in found.ok:
-            record = self.run.store.record(key)
-            self.fate[key] = "n/a" if record is not None and record.na is not None else "done"
-        order = {key: number for number, key in enumerate(plan.stages)}
-        self.order = order
-        for key, stage in plan.stages.items():
-            for source in {*stage.inputs.values(), *stage.after}:
-                self.children.setdefault(source, []).append(key)
-        self.path: dict[str, float] = {}  # TEE from here to the end of the longest way down
-        for key, stage in reversed(plan.stages.items()):
-            below = max((self.path[child] for child in self.children.get(key, [])), default=0.0)
-            self.path[key] = stage.tee + below + 1e-3
-        for key in plan.stages:
-            if key not in self.fate:
-                self._consider(key)
+        return {key: self._fate_of(key) for key in found.ok}
 
-    def _consider(self, key: str) -> None:
-        """Queue a stage when all it waits for is settled; settle it when its input has no result."""
-        if key in self.fate or key in self.under_way:
-            return
-        stage = self.run.plan.stages[key]
-        fates = [self.fate.get(source) for source in stage.inputs.values()]
-        before = [self.fate.get(source) for source in stage.after]
-        if "failed" in fates or "failed" in before:
-            self._settle(key, "failed")
-        elif "n/a" in fates:
-            self._settle(key, "n/a")
-        elif None not in fates and None not in before:
-            self.under_way.add(key)
-            heapq.heappush(self.ready, (-self.path[key], self.order[key], key))
-
-    def _again(self, key: str) -> None:
-        self.under_way.discard(key)
-        self._consider(key)
-
-    def _settle(self, key: str, fate: Fate) -> None:
-        self.fate[key] = fate
-        self.under_way.discard(key)
-        for child in self.children.get(key, []):
-            self._consider(child)
+    def _fate_of(self, key: str) -> Fate:
+        """Of a stage that has ended without failing for good, by what the store has."""
+        record = self.run.store.record(key)
+        if record is None:
+            return "failed"
+        return "n/a" if record.na is not None else "done"
 
     def _finished(self) -> bool:
-        busy = any(worker.stage is not None for worker in self.workers)
-        if self.stopping:
-            return not busy
-        return not busy and not self.ready and not self.held
+        if any(worker.stage is not None for worker in self.workers):
+            return False
+        return self.stopping or not self.schedule.waits
 
     def _hand_out(self) -> None:
         now = time.monotonic()
-        while self.held and self.held[0][0] <= now:
-            self._again(heapq.heappop(self.held)[1])
+        for key in self.schedule.let_go(now):
+            self.schedule.again(key)
+        self.pool.refresh([worker.seat for worker in self.workers])
         if self.stopping:
             return
-        idle = [worker for worker in self.workers if worker.stage is None]
-        while self.ready and (idle or len(self.workers) < len(self.places)):
-            if not idle:
-                idle.append(self._hire())
-            key = heapq.heappop(self.ready)[2]
-            idle.pop().give(self.run, self.run.plan.stages[key])
+        idle = [worker for worker in self.workers if worker.idle]
+        while self.schedule.has_ready:
+            worker = idle.pop() if idle else self._hire()
+            stage = self.schedule.next() if worker is not None else None
+            if worker is None or stage is None:
+                return
+            worker.give(self.run, stage)
+        for worker in idle:
+            if now - worker.since > IDLE:
+                worker.dismiss()  # others may want its place, or the memory
 
-    def _hire(self) -> WorkerProcess:
-        taken = {worker.slot.name for worker in self.workers}
-        slot = next(place for place in self.places if place.name not in taken)
+    def _hire(self) -> WorkerProcess | None:
+        """A new worker, if there may be one more and a device has room for it."""
+        if len(self.workers) >= self.width or time.monotonic() < self.next_hire:
+            return None
+        seat = self.pool.take([worker.seat for worker in self.workers])
+        if seat is None:
+            self.next_hire = time.monotonic() + SEAT_WAIT
+            self._tell_of_waiting()
+            return None
+        self.gone_since, self.told_wait = None, False
         worker = WorkerProcess(
-            slot, self.run.home.store, self.threads, self.run.folder / "workers.log"
+            seat, self.run.home.store, self.threads, self.run.folder / "workers.log"
         )
         self.workers.append(worker)
         self.selector.register(worker.reply, selectors.EVENT_READ, worker)
         return worker
+
+    def _tell_of_waiting(self) -> None:
+        """Say once why nothing goes on. Raises BadInput when all our devices are gone for good."""
+        if self.workers:
+            return
+        if not self.told_wait:
+            self.told_wait = True
+            self.events.emit("warning", text=f"waiting for a device: {self.pool.reason}")
+        if not self.pool.gone():
+            self.gone_since = None
+            return
+        now = time.monotonic()
+        self.gone_since = self.gone_since or now
+        if now - self.gone_since > GONE:
+            raise BadInput(f"no device is left: {self.pool.reason}; `chelate devices` shows them.")
 
     def _listen(self) -> None:
         for ready, _ in self.selector.select(TICK):
@@ -243,7 +168,7 @@ class Supervisor:
         if "started" in message and stage is not None:
             self.events.emit(
                 "start", key=stage.key, attempt=message["attempt"], title=stage.title,
-                kind=stage.kind, slot=worker.slot.name,
+                kind=stage.kind, slot=worker.seat.slot.name,
             )  # fmt: skip
         elif "ended" in message and stage is not None:
             worker.stage = None
@@ -252,30 +177,23 @@ class Supervisor:
     def _judge(self, stage: Stage, end: dict[str, Any]) -> None:
         outcome = end["outcome"]
         if outcome == "held":
-            heapq.heappush(self.held, (time.monotonic() + HELD_WAIT, stage.key))
+            self.schedule.hold(stage.key, time.monotonic() + HELD_WAIT)
             return
         if outcome == "damaged":
             source = end["damaged"]
             known = source in self.run.plan.stages
             if known and self._count_try(f"{stage.key} reads {source}"):
-                self.under_way.discard(stage.key)
-                if source not in self.under_way:  # else another stage found out before
+                if self.schedule.wait_for(stage.key, source):  # else another stage found out before
                     self._discard(source)
-                    self.fate.pop(source, None)
-                    self._consider(source)  # its end brings this stage back
+                    self.schedule.consider(source)  # its end brings this stage back
                 return
             end = end | {"outcome": "failed"}
         if outcome == "stopped" and not self.stopping:  # somebody signalled the worker itself
-            self._again(stage.key)
+            self.schedule.again(stage.key)
             return
         self._report_end(stage, end)
-        if outcome == "stopped":
-            return
-        record = self.run.store.record(stage.key)
-        if record is None:
-            self._settle(stage.key, "failed")
-        else:
-            self._settle(stage.key, "n/a" if record.na is not None else "done")
+        if outcome != "stopped":
+            self.schedule.settle(stage.key, self._fate_of(stage.key))
 
     def _report_end(self, stage: Stage, end: dict[str, Any]) -> None:
         told = {k: end.get(k) for k in ("outcome", "reason", "seconds", "tee", "peak_bytes")}
@@ -296,7 +214,7 @@ class Supervisor:
             return
         self.run.store.sweep()  # what it was making
         if self.run.store.has(stage.key):  # it died after the commit
-            self._settle(stage.key, "done")
+            self.schedule.settle(stage.key, "done")
             return
         code = worker.process.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -305,7 +223,7 @@ class Supervisor:
             return
         if self._count_try(stage.key):
             self.events.emit("warning", text=f"{stage.title}: {reason}; trying again")
-            self._again(stage.key)
+            self.schedule.again(stage.key)
             return
         folder = self.run.folder / "attempts" / f"{stage.key[:16]}.lost{self.tries[stage.key]}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -313,7 +231,7 @@ class Supervisor:
         told = {"stage": stage.key, "attempt": 1 << 30, "title": stage.title, "t": time.time()}
         write_json(folder / "exit.json", {"v": 1, **told, **end})
         self._report_end(stage, end)
-        self._settle(stage.key, "failed")
+        self.schedule.settle(stage.key, "failed")
 
     def _discard(self, key: str) -> None:
         """Remove a damaged object. Whoever holds its lease is making a new one anyway."""
@@ -356,14 +274,12 @@ class Supervisor:
             worker.destroy()
 
 
-def start(run: Run, device: str, workers: int | None, threads: int) -> subprocess.Popen[bytes]:
+def start(run: Run, resources: Resources) -> subprocess.Popen[bytes]:
     """Start the run's supervisor in a session of its own; what it prints goes to a file."""
     command = [
         sys.executable, "-P", "-m", "engine.jobs.supervisor", "--home", str(run.home.root),
-        "--run", run.id, "--device", device, "--threads", str(threads),
+        "--run", run.id, "--resources", json.dumps(asdict(resources)),
     ]  # fmt: skip
-    if workers:
-        command += ["--workers", str(workers)]
     with (run.folder / "supervisor.log").open("ab") as log:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -374,9 +290,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--run", required=True)
-    parser.add_argument("--device", required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--workers", type=int)
+    parser.add_argument("--resources", type=json.loads, required=True)
     options = parser.parse_args()
     run = Run(Home(options.home), options.run)
     lock = os.open(run.folder / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -392,8 +306,8 @@ def main() -> int:
     write_json(run.folder / "supervisor.json", {"v": 1, **process_identity()._asdict()})
     outcome, reason = "failed", ""
     try:
-        places = slots(options.device, options.workers, options.threads)
-        supervisor = Supervisor(run, places, options.threads)
+        resources = Resources(**options.resources)
+        supervisor = Supervisor(run, Pool(resources.slots(), resources), resources)
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

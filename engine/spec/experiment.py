@@ -73,7 +73,20 @@ class Compute(Table):
 
     device: str = Field(default="auto", description="auto, cpu, cuda, or cuda:0,1")
     threads: int = Field(default=1, ge=1, description="Threads of each worker.")
-    workers: int | None = Field(default=None, ge=1, description="Workers at once; default: cores.")
+    workers: int | None = Field(
+        default=None, ge=1, description="Workers at once; default: GPU slots, else cores / threads."
+    )
+    slots_per_device: int = Field(
+        default=1, ge=1, le=64, description="Workers that share one GPU, of all runs and users."
+    )
+    min_free_gib: float = Field(
+        default=1.0, ge=0, description="GiB a GPU must have free before a worker starts on it."
+    )
+    settle: float = Field(
+        default=10.0,
+        ge=0,
+        description="Seconds after placing a worker before a GPU's free memory is trusted again.",
+    )
 
     @field_validator("device")
     @classmethod

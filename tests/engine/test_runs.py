@@ -12,7 +12,6 @@ import pytest
 from harness import TINY, Computed, flip_byte, on_folder, save_images
 
 from engine.jobs import runs
-from engine.jobs.devices import Gpu, Slot, slots
 from engine.jobs.home import Home
 from engine.jobs.runs import Run, RunReader, survey
 from engine.spec import presets
@@ -126,46 +125,3 @@ def test_damaged_measurements_count_as_missing(shared: Computed, tmp_path: Path)
         outcome, reason = reader.outcome(cell.key)
         assert outcome == "missing", reason
     assert reader.outcome(run.plan.cells[0].key) == ("ok", "")
-
-
-# --- devices -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [Gpu(n, f"GPU-{n}", "a GPU", 1 << 34, 1 << 33) for n in range(2)]
-    monkeypatch.setattr("engine.jobs.devices.gpus", lambda: found)
-
-
-@pytest.mark.usefixtures("two_gpus")
-@pytest.mark.parametrize(
-    ("device", "workers", "names"),
-    [
-        ("auto", None, ["cuda:0", "cuda:1"]), ("cuda", None, ["cuda:0", "cuda:1"]),
-        ("cuda:1", None, ["cuda:1"]), ("cuda:1,0", None, ["cuda:1", "cuda:0"]),
-        ("cuda", 1, ["cuda:0"]), ("cpu", 3, ["cpu:0", "cpu:1", "cpu:2"]),
-    ],
-)  # fmt: skip
-def test_slots(device: str, workers: int | None, names: list[str]) -> None:
-    assert [slot.name for slot in slots(device, workers, 1)] == names
-
-
-@pytest.mark.usefixtures("two_gpus")
-def test_a_gpu_that_is_not_there() -> None:
-    with pytest.raises(BadInput, match="no GPU 2"):
-        slots("cuda:0,2", None, 1)
-
-
-def test_cpu_slots_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.jobs.devices.gpus", list)
-    monkeypatch.setattr("engine.jobs.devices.cores", lambda: 6)
-    assert len(slots("auto", None, 1)) == 6
-    assert len(slots("cpu", None, 4)) == 1
-    assert len(slots("cpu", None, 8)) == 1
-
-
-def test_a_worker_sees_one_gpu_and_its_threads() -> None:
-    env = Slot("cuda:1", "cuda", "GPU-1").environment(threads=3)
-    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-1"
-    assert env["OMP_NUM_THREADS"] == env["MKL_NUM_THREADS"] == "3"
-    assert Slot("cpu:0", "cpu").environment(1)["CUDA_VISIBLE_DEVICES"] == ""
