@@ -71,7 +71,7 @@ class FeatureSet(TrainingSet):
     def __init__(self, features: Tensor, labels: Tensor) -> None:
         super().__init__(features, labels)
 
-    def _inputs(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _inputs(self, rows: Tensor, width: int | None = None) -> tuple[Tensor, Tensor | None]:
         return self.pixels[rows], None
 
 

@@ -23,6 +23,8 @@ from engine.lab.randomness import permutation, stream
 from engine.lab.shadows import decoys_of, halves, joined
 from engine.lab.state import MODEL
 from engine.lab.subject import Subject
+from engine.lab.texts import data_set
+from engine.lab.tokens import Tokens
 from engine.lab.training import Look, looking_at
 from engine.lab.unlearning import UnlearnTask
 from engine.lab.views import Batch, Poison, Rows, TrainingSet
@@ -35,6 +37,7 @@ Config = dict[str, Any]
 PIXELS, ROWS, POISON, SCORES = (
     f"{name}.safetensors" for name in ("pixels", "rows", "poison", "scores")
 )
+TOKENS = "tokens.json"
 
 
 class Scene:
@@ -47,15 +50,31 @@ class Scene:
         self.facts = load_json(ctx.file("data", "data.json"))
         self.split = {k: v.to(ctx.device) for k, v in load_tensors(ctx.file("split", ROWS)).items()}
         self.poison = poison_of(ctx) if ctx.key("craft") is not None else None
-        self.data = TrainingSet(self.pixels["train_x"], self.pixels["train_y"], self.poison)
+        self.data = self.set_of("train", self.poison)
         self.known: Tensor | None = None  # poisoned rows that were found, where not all were
         if ctx.key("known") is not None:
             self.known = load_tensors(ctx.file("known", ROWS), ctx.device)["known"]
 
-    @property
+    @cached_property
     def clean(self) -> TrainingSet:
         """The data set as it was before any poisoning."""
-        return TrainingSet(self.pixels["train_x"], self.pixels["train_y"])
+        return self.set_of("train")
+
+    @cached_property
+    def test(self) -> TrainingSet:
+        """All test rows."""
+        return self.set_of("test")
+
+    def set_of(self, part: str, poison: Poison | None = None) -> TrainingSet:
+        """All rows of "train" or "test", with the poison or clean."""
+        return data_set(
+            self.pixels[f"{part}_x"], self.pixels[f"{part}_y"], lambda: self.tokens, poison
+        )
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The tokenizer of a data set of texts."""
+        return Tokens.from_json(self.ctx.file("data", TOKENS).read_text(encoding="utf-8"))
 
     @property
     def all_rows(self) -> Tensor:
@@ -85,10 +104,13 @@ class Scene:
     def validation_rows(self) -> Tensor:
         return self.split["validation"]
 
+    @cached_property
+    def model(self) -> Model:
+        return component_of("model", self.config["model"], Model)
+
     def new_model(self) -> nn.Module:
-        model = component_of("model", self.config["model"], Model)
         facts = self.facts
-        built = model.build(
+        built = self.model.build(
             tuple(facts["shape"]), len(facts["classes"]), facts["mean"], facts["std"]
         )
         if (frozen := extractor_of(built)) is not None:
@@ -130,9 +152,11 @@ class Scene:
         return self.pixels[name]
 
     def initial_model(self, seed: int, role: str) -> nn.Module:
-        """Where a training starts: freshly initialised for this seed and role."""
+        """Where a training starts: initialised for this seed and role, or pretrained."""
         torch.manual_seed(stream(seed, role, "init"))
-        return self.new_model()
+        model = self.new_model()
+        self.model.load_pretrained(model)
+        return model
 
     def given_model(self, recipe: Train) -> nn.Module:
         """The user's own weights. Raises Failed when they are another model's."""
@@ -159,8 +183,7 @@ class Scene:
         assert self.poison is not None
         sources = [(self.clean, self.split["validation"])]
         if test:
-            data = TrainingSet(self.pixels["test_x"], self.pixels["test_y"])
-            sources.append((data, torch.arange(len(data), device=self.ctx.device)))
+            sources.append((self.test, torch.arange(len(self.test), device=self.ctx.device)))
         found = decoys_of(attack, self.poison, sources, self.config["seed"], limit)
         return Batch(
             torch.cat([part.inputs for part in found]), torch.cat([part.labels for part in found])
@@ -190,8 +213,7 @@ class Scene:
         )
 
     def subject(self, model: nn.Module, seed: int) -> Subject:
-        test = TrainingSet(self.pixels["test_x"], self.pixels["test_y"])
-        clean = self.clean
+        test, clean = self.test, self.clean
         device = self.ctx.device
         assert self.poison is not None, "audits look at poisoned data"
         return Subject(
@@ -238,7 +260,7 @@ class ShadowScene(Scene):
         poison, sources = self.poison, [(clean, self.split["validation"])]
         (decoys,) = decoys_of(attack, poison, sources, seed, limit=len(poison.rows))
         self.poison = joined(poison, decoys)
-        self.data = TrainingSet(clean.pixels, clean.labels, self.poison)
+        self.data = self.set_of("train", self.poison)
         mine = halves(seed, told["index"], len(poison.rows), len(decoys.rows))
         self._forget = self.poison.rows[mine.to(ctx.device)]
         retain = self.split["training"]

@@ -15,6 +15,7 @@ from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensor
 from engine.lab.context import Context, Diverged, Failed, NotApplicable
 from engine.lab.crafting import CraftTask
 from engine.lab.data._report import report, warning
+from engine.lab.data._texts import TextData
 from engine.lab.meter import FORWARD, Meter
 from engine.lab.randomness import permutation, stream
 from engine.lab.scene import (
@@ -22,6 +23,7 @@ from engine.lab.scene import (
     POISON,
     ROWS,
     SCORES,
+    TOKENS,
     Config,
     Scene,
     component_of,
@@ -33,7 +35,7 @@ from engine.lab.state import MODEL, STATE, STATE_JSON
 from engine.lab.training import fit
 from engine.lab.tuning import CHOICE, TRIAL, decide, score_on
 from engine.lab.unlearning import unlearn
-from engine.lab.views import Rows, TrainingSet
+from engine.lab.views import Rows
 from engine.spec.component import Attack, Audit, Data, Method
 from engine.spec.experiment import Train
 from engine.spec.keys import digest
@@ -42,35 +44,40 @@ LEAST_STD = 0.1  # of a table's column, whose values span [0, 1]
 
 
 def run_data(config: Config, ctx: Context) -> float:
-    """Decode a data set once. → pixels.safetensors, data.json"""
+    """Decode a data set once. → pixels.safetensors, data.json, of texts also tokens.json"""
     data = component_of("data", config["data"], Data)
     if data.inspect().digest != config["digest"]:
         raise Failed("the data set changed after the run was planned: start the run again")
-    decoded = data.read()
-    told = report(decoded, len(config["classes"]))
+    if isinstance(data, TextData):
+        encoded = data.encode()
+        decoded, told = encoded.arrays, encoded.report
+        (ctx.folder / TOKENS).write_text(encoded.tokens.to_json(), encoding="utf-8")
+        shape = [data.max_tokens, encoded.tokens.size, 1]
+    else:
+        decoded = data.read()
+        told = report(decoded, len(config["classes"]))
+        shape = list(decoded["train_x"].shape[1:])
     if trouble := warning(told):
         ctx.warn(trouble)
     arrays = {key: torch.from_numpy(value) for key, value in decoded.items()}
     save_tensors(ctx.folder, PIXELS, arrays)
-    pixels = arrays["train_x"].to(torch.float64)
-    if not arrays["train_x"].is_floating_point():
-        pixels.div_(255)
-    std = pixels.std(dim=(0, 2, 3), correction=0)
-    if arrays["train_x"].is_floating_point():
+    mean, std = ([], []) if isinstance(data, TextData) else _scale(arrays["train_x"])
+    facts = {"shape": shape, "classes": config["classes"], "mean": mean, "std": std}
+    save_json(ctx.folder, "data.json", facts | {"report": told})
+    return 0.0
+
+
+def _scale(inputs: torch.Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel in raw space, by which models normalise."""
+    values = inputs.to(torch.float64)
+    if not inputs.is_floating_point():
+        values.div_(255)
+    std = values.std(dim=(0, 2, 3), correction=0)
+    if inputs.is_floating_point():
         # A column that hardly ever varies must not be blown up, and noise in it neither.
         std = torch.where(std > 0, std.clamp(min=LEAST_STD), std)
-    save_json(
-        ctx.folder,
-        "data.json",
-        {
-            "shape": list(arrays["train_x"].shape[1:]),
-            "classes": config["classes"],
-            "mean": pixels.mean(dim=(0, 2, 3)).tolist(),
-            "std": torch.where(std > 0, std, torch.ones_like(std)).tolist(),
-            "report": told,
-        },
-    )
-    return 0.0
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    return values.mean(dim=(0, 2, 3)).tolist(), std.tolist()
 
 
 def run_split(config: Config, ctx: Context) -> float:
@@ -112,7 +119,7 @@ def run_craft(config: Config, ctx: Context) -> float:
 
 def craft_task(config: Config, ctx: Context) -> CraftTask:
     scene = Scene(ctx, config)
-    test = TrainingSet(scene.pixels["test_x"], scene.pixels["test_y"])
+    test = scene.test
 
     def surrogates() -> list[nn.Module]:
         found: list[nn.Module] = []

@@ -59,9 +59,9 @@ class Subject:
         """The same with only `some` (bool [P]) of the poisoned rows."""
         poison = self.poison
         rows = poison.rows[some]
-        # What is kept for each row has the shape of the inputs; a trigger has one less dimension.
+        # What is kept for each row has the inputs' dimensions; a trigger has one less.
         extras = {
-            name: kept[some] if kept.shape == poison.inputs.shape else kept
+            name: kept[some] if kept.dim() == poison.inputs.dim() else kept
             for name, kept in poison.extras.items()
         }
         part = replace(

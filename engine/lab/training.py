@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from engine.lab.context import Context, Diverged
 from engine.lab.randomness import stream
-from engine.lab.views import Batch, TrainingSet, epoch_order, random_moves
+from engine.lab.views import Batch, TrainingSet, epoch_visit, random_moves
 from engine.spec.experiment import Train
 
 Look = Callable[[nn.Module, int], None]
@@ -48,7 +48,8 @@ def fit(
 
     for epoch in range(recipe.epochs):
         model.train()
-        order = rows[epoch_order(len(rows), seed, "order", epoch, device)]
+        visit = epoch_visit(data, rows, size, seed, "order", epoch)
+        order = rows[visit.places]
         moves = None
         if recipe.augment == "crop-flip":
             moves = random_moves(len(rows), recipe.crop_padding, seed, "augment", epoch).to(device)
@@ -60,7 +61,7 @@ def fit(
 
             part = slice(index * size, (index + 1) * size)
             if moves is None:
-                batch = data.take(order[part])
+                batch = data.take(order[part], visit.width(part))
             else:
                 batch = data.take_augmented(order[part], moves[part], recipe.crop_padding)
             inputs = batch.inputs.contiguous(memory_format=layout)

@@ -18,7 +18,7 @@ from engine.lab.meter import TRAIN, BudgetSpent, Meter
 from engine.lab.randomness import permutation, stream, torch_generator
 from engine.lab.state import pack, unpack
 from engine.lab.training import Look, RunningMean, autocast, report_loss, require_finite
-from engine.lab.views import Batch, TrainingSet, epoch_order, random_moves
+from engine.lab.views import Batch, TrainingSet, Visit, epoch_visit, random_moves
 from engine.spec.component import Method
 from engine.spec.experiment import Train
 
@@ -48,7 +48,7 @@ class Source:
         self._meter = meter
         self._recipe = recipe
         self._purpose = () if name == "retain" else (name,)
-        self._epoch: tuple[int, Tensor, Tensor | None] | None = None
+        self._epoch: tuple[int, Visit, Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -65,25 +65,28 @@ class Source:
 
         Raises BudgetSpent if over budget.
         """
-        rows, moves = self._next(size, price)
+        places, moves, width = self._next(size, price)
+        rows = self._rows[places]
         if moves is None:
-            return self._data.take(self._rows[rows])
-        return self._data.take_augmented(self._rows[rows], moves, self._recipe.crop_padding)
+            return self._data.take(rows, width)
+        return self._data.take_augmented(rows, moves, self._recipe.crop_padding)
 
     def places(self, size: int, price: float) -> tuple[Tensor, Tensor]:
         """Like `batch` for a method that keeps features: places (int64 [B]) in the order of
         `every`, and labels."""
-        rows, _ = self._next(size, price)
-        return rows, self._data.labels[self._rows[rows]]
+        places, _, _ = self._next(size, price)
+        return places, self._data.labels[self._rows[places]]
 
-    def _next(self, size: int, price: float) -> tuple[Tensor, Tensor | None]:
+    def _next(self, size: int, price: float) -> tuple[Tensor, Tensor | None, int | None]:
+        """Places within the rows, their augmentation, and the longest text's tokens."""
         self._permit()
         epoch, start = divmod(self.drawn + self._ahead, len(self._rows))
-        order, moves = self._order(epoch)
-        rows = order[start : start + size]
-        self._meter.charge(len(rows), price)
-        self._ahead += len(rows)
-        return rows, None if moves is None else moves[start : start + size]
+        visit, moves = self._visit(epoch)
+        part = slice(start, start + size)
+        places = visit.places[part]
+        self._meter.charge(len(places), price)
+        self._ahead += len(places)
+        return places, None if moves is None else moves[part], visit.width(part)
 
     def every(self, size: int, price: float = TRAIN, limit: int | None = None) -> Iterator[Batch]:
         """All rows once, or a fixed random `limit` of them, in a fixed order, not augmented.
@@ -96,22 +99,23 @@ class Source:
             chosen = permutation(len(rows), self._seed, f"sample of {self.name}")[:limit]
             rows = rows[chosen.sort().values.to(rows.device)]
         self._meter.charge(len(rows), price)
-        return (self._data.take(rows[i : i + size]) for i in range(0, len(rows), size))
+        return self._data.batches(rows, size)
 
     def _permit(self) -> None:
         if not self.allowed:
             raise PermissionError(f"this method does not declare that it reads the {self.name} set")
 
-    def _order(self, epoch: int) -> tuple[Tensor, Tensor | None]:
+    def _visit(self, epoch: int) -> tuple[Visit, Tensor | None]:
         if self._epoch is None or self._epoch[0] != epoch:
-            count, device = len(self._rows), str(self._rows.device)
+            count, device = len(self._rows), self._rows.device
             purpose = "/".join(("order", *self._purpose))
-            order = epoch_order(count, self._seed, purpose, epoch, device)
+            size = self._recipe.batch_size
+            visit = epoch_visit(self._data, self._rows, size, self._seed, purpose, epoch)
             moves = None
             if self._recipe.augment == "crop-flip":
                 told = ("augment", *self._purpose, epoch)
                 moves = random_moves(count, self._recipe.crop_padding, self._seed, *told).to(device)
-            self._epoch = (epoch, order, moves)
+            self._epoch = (epoch, visit, moves)
         return self._epoch[1], self._epoch[2]
 
     def settle(self) -> None:

@@ -1,7 +1,7 @@
 """The forms of a sample, kept apart: stored, trained-on, base (clean), and rows of each.
 
 Pixels stay uint8 on the device (a table's values float32); poisoned rows are float32 beside them,
-never clipped or rounded.
+never clipped or rounded. How texts take the same place is told in `texts`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.lab.randomness import permutation, torch_generator
 
 
 class Batch(NamedTuple):
-    """Float inputs [B, C, H, W] in raw space, labels int64 [B]."""
+    """Float inputs [B, C, H, W] in raw space (texts: see `texts`), labels int64 [B]."""
 
     inputs: Tensor
     labels: Tensor
@@ -42,12 +42,23 @@ class Poison:
     movable: bool = True
     facts: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def noise(self) -> Tensor:
+        """What was added to the clean inputs, shaped like `inputs`, where the attack keeps it."""
+        if "noise" in self.extras:
+            return self.extras["noise"]
+        from engine.lab.texts import only_noise
+
+        return only_noise(self.inputs)
+
 
 class TrainingSet:
     """All rows a learner may see, resident on one device, in their trained-on form.
 
     Rows 0 … N-1 are the data set's; rows from N on are added by an attack.
     """
+
+    lengths: Tensor | None = None  # of texts, on the CPU
 
     def __init__(self, pixels: Tensor, labels: Tensor, poison: Poison | None = None) -> None:
         self.pixels = pixels
@@ -64,16 +75,30 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: Tensor) -> Batch:
-        """Trained-on inputs and labels of some rows (int64 [B], on this device)."""
-        return Batch(self._inputs(rows)[0], self.labels[rows])
+    def take(self, rows: Tensor, width: int | None = None) -> Batch:
+        """Trained-on inputs and labels of some rows (int64 [B], on this device).
+
+        Texts are cut behind `width` tokens, by default not at all.
+        """
+        return Batch(self._inputs(rows, width)[0], self.labels[rows])
+
+    def lengths_of(self, rows: Tensor) -> Tensor | None:
+        """Tokens of some rows' texts, int64 [B] on the CPU; None where inputs have no length."""
+        return None if self.lengths is None else self.lengths[rows.cpu()]
+
+    def batches(self, rows: Tensor, size: int) -> Iterator[Batch]:
+        """Some rows in their order, `size` at a time; texts cut to each batch's longest."""
+        visit = Visit(rows, self.lengths_of(rows))
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            yield self.take(rows[part], visit.width(part))
 
     def base(self, rows: Tensor) -> Tensor:
         """Clean inputs of some rows of the data set, float32 [B, C, H, W] in [0, 1]."""
         rows = self.pixels[rows]
         return rows if rows.is_floating_point() else rows.to(torch.float32).div_(255)
 
-    def _inputs(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _inputs(self, rows: Tensor, width: int | None = None) -> tuple[Tensor, Tensor | None]:
         if self.poison is None:
             return self.base(rows), None
         slot = self.slot[rows]
@@ -120,13 +145,58 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def at_once(self) -> int:
+        """Rows that suit the device: few stay in a CPU's cache, many fill a GPU; of texts no more
+        than 8,192 tokens, whose way through a large model fits into its memory."""
+        if self.rows.device.type == "cpu":
+            return 64
+        return 2048 if self.data.lengths is None else max(1, 8192 // self.data.pixels.shape[1])
+
+    def visit(self) -> Visit:
+        """The rows as they come."""
+        places = torch.arange(len(self.rows), device=self.rows.device)
+        return Visit(places, self.data.lengths_of(self.rows))
+
     def batches(self) -> Iterator[Batch]:
-        """In batches that suit the device: small ones stay in a CPU's cache, large ones fill a GPU."""
-        size = 64 if self.rows.device.type == "cpu" else 2048
-        for start in range(0, len(self.rows), size):
-            yield self.data.take(self.rows[start : start + size])
+        yield from self.data.batches(self.rows, self.at_once)
 
 
-def epoch_order(count: int, seed: int, purpose: str, epoch: int, device: str) -> Tensor:
-    """int64 [count]: the order in which one epoch visits its rows, on `device`."""
-    return permutation(count, seed, purpose, epoch).to(device, non_blocking=True)
+@dataclass(frozen=True)
+class Visit:
+    """The order in which some rows are visited. places: int64 [M] on the device; lengths: of texts,
+    int64 [M] in the same order, on the CPU."""
+
+    places: Tensor
+    lengths: Tensor | None = None
+
+    def width(self, part: slice | Tensor) -> int | None:
+        """Tokens of the longest text of a part; None where inputs have no length."""
+        return None if self.lengths is None else int(self.lengths[part].max())
+
+
+def epoch_visit(
+    data: TrainingSet, rows: Tensor, size: int, seed: int, purpose: str, epoch: int
+) -> Visit:
+    """The freshly shuffled order of one epoch over `rows` (int64 [M]), as places within them.
+
+    Texts are grouped by length in batches of `size`; which batch comes when stays random.
+    """
+    places = permutation(len(rows), seed, purpose, epoch)
+    lengths = data.lengths_of(rows)
+    if lengths is None:
+        return Visit(places.to(rows.device, non_blocking=True))
+    places = grouped(places, lengths, size, torch_generator(seed, purpose, epoch, "batches"))
+    return Visit(places.to(rows.device, non_blocking=True), lengths[places])
+
+
+WINDOW = 50  # batches that are sorted by length together
+
+
+def grouped(places: Tensor, lengths: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """`places` regrouped so that every `size` in a row have about one length, groups shuffled."""
+    windows = torch.split(places, WINDOW * size)
+    ordered = torch.cat([part[lengths[part].argsort(stable=True)] for part in windows])
+    whole = len(ordered) // size
+    groups, rest = ordered[: whole * size].view(whole, size), ordered[whole * size :]
+    return torch.cat([groups[torch.randperm(whole, generator=generator)].flatten(), rest])

@@ -152,8 +152,18 @@ class Model(Component):
         """Raise BadInput when this model cannot take such inputs."""
 
     def config(self) -> dict[str, Any]:
-        """What a worker builds the model from; part of content keys."""
+        """What a worker builds the model from."""
         return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """What of `config` decides results; goes into content keys. A path does not."""
+        return self.config()
+
+    def load_pretrained(self, model: torch.nn.Module) -> None:
+        """Put weights that were trained elsewhere into a freshly built model, in place.
+
+        Raises Failed when they are not those that were planned with, or cannot be had.
+        """
 
     def pretraining(self) -> Pretraining | None:
         """The training it needs before any other, if so: its stage is an input of all others."""
@@ -162,7 +172,10 @@ class Model(Component):
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
     ) -> torch.nn.Module:
-        """Freshly initialised from torch's global generator; maps float [B, C, H, W] to [B, K]."""
+        """Freshly initialised from torch's global generator; maps float [B, C, H, W] to [B, K].
+
+        For texts `shape` is (longest, vocabulary, 1), and inputs are as in `engine.lab.texts`.
+        """
         raise NotImplementedError
 
 
@@ -235,7 +248,7 @@ class Attack(Listed):
     knows: ClassVar[Knowledge] = Knowledge()
     gives: ClassVar[frozenset[str]] = frozenset()  # what audits may ask for: "noise", "trigger", …
     appends: ClassVar[bool] = False  # adds rows instead of replacing some
-    knows_model: ClassVar[bool] = False  # its poison depends on the victim's model and recipe
+    knows_model: ClassVar[bool] = False  # see `needs_model`
 
     def selection(self) -> dict[str, Any]:
         """Which training rows are poisoned, as JSON; attacks with equal rules share retraining."""
@@ -263,6 +276,10 @@ class Attack(Listed):
     def baselines(self) -> list[Attack]:
         """Attacks to show beside this one: trained and retrained in every plan, not unlearned."""
         return []
+
+    def needs_model(self, data: DataInfo) -> bool:
+        """Whether its poison depends on the victim's model and recipe."""
+        return self.knows_model
 
     def surrogate_count(self) -> int:
         """How many clean trainings of its own the attacker looks at; cached stages like any."""

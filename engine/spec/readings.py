@@ -110,7 +110,7 @@ class Readings:
             config | {"decoys_of": self.attack.config()},
             self.poisoned,
             component=setting.experiment.model,
-            identity=config | {"train": setting.recipe_identity},
+            identity=config | setting.decided,
             tee=setting.experiment.train.epochs * (share * (1 - rows) + rows),
             threads=setting.threads,
         )

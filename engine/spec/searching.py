@@ -122,7 +122,7 @@ class _Lines:
         }
         if method.role == "unlearn":
             config["budget_tee"] = limit
-        identity: dict[str, Any] = config | {"train": setting.recipe_identity}
+        identity: dict[str, Any] = config | setting.decided
         if self.audit is None:
             looked_at = self.count
             inputs = ground.base | ground.frozen | {"proxy": self._proxy(seed, ground)}

@@ -70,9 +70,12 @@ class Setting:
         self.info = info
         self.train = experiment.train.resolved(experiment.model, planner.fast_bf16)
         self.recipe = self.train.model_dump(mode="json")
-        # The weights' content decides a result, not where they lie.
-        self.recipe_identity = self.recipe | {"from": weights_digest(self.train.start_from)}
         self.model = experiment.model.config()
+        # What of both goes into keys: the content of files of weights, not where they lie.
+        self.decided = {
+            "model": experiment.model.identity(),
+            "train": self.recipe | {"from": weights_digest(self.train.start_from)},
+        }
         self.threads = experiment.compute.threads
         self.searches: dict[tuple[str, str, str], Search | None] = {}
         self.baselines: list[Attack] = []  # not listed, shown beside what is: see Attack.baselines
@@ -168,7 +171,7 @@ class Setting:
             base,
         )
         known: dict[str, Any] = {}
-        if attack.knows_model or attack.surrogate_count():
+        if attack.needs_model(self.info) or attack.surrogate_count():
             known = {"model": self.model, "train": self.recipe}
         surrogates = {
             f"surrogate-{i}": self._train(
@@ -182,8 +185,7 @@ class Setting:
             {"attack": attack.config(), "identity": attack.identity(), "seed": seed} | known,
             base | {"select": select} | surrogates | (known and frozen),
             component=attack,
-            identity={"attack": attack.identity(), "seed": seed}
-            | (known and known | {"train": self.recipe_identity}),
+            identity={"attack": attack.identity(), "seed": seed} | (known and self.decided),
             tee=attack.crafting_tee(self.rows),
             threads=self.threads,
         )
@@ -305,7 +307,7 @@ class Setting:
             config | shown,
             inputs,
             component=self.experiment.model,
-            identity=config | {"train": self.recipe_identity},
+            identity=config | self.decided,
             tee=self.experiment.train.epochs * share,
             threads=self.threads,
         )
@@ -341,7 +343,7 @@ class Setting:
                 config | shown,
                 start,
                 component=method,
-                identity=config | {"train": self.recipe_identity},
+                identity=config | self.decided,
                 after=before if method.continues else (),
                 tee=limit - spent if method.continues else limit,
                 threads=self.threads,
@@ -379,7 +381,7 @@ class Setting:
             config | shown,
             inputs | {"model": subject.key},
             component=audit,
-            identity=config,
+            identity=config | {"model": self.decided["model"]},
             threads=self.threads,
         )
         self.planner.cells.append(

@@ -150,9 +150,9 @@ class Spy:
         self.batches: list[list[int]] = []
         plain = TrainingSet._inputs
 
-        def spied(data: TrainingSet, rows: Tensor) -> object:
+        def spied(data: TrainingSet, rows: Tensor, width: int | None = None) -> object:
             self.batches.append(rows.tolist())
-            return plain(data, rows)
+            return plain(data, rows, width)
 
         monkeypatch.setattr(TrainingSet, "_inputs", spied)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from engine.lab.views import Rows, crop_and_flip, epoch_order, random_moves
+from engine.lab.views import Rows, crop_and_flip, epoch_visit, random_moves
 from tests.lab.toys import toy_set
 
 
@@ -51,15 +51,16 @@ def test_random_moves_cover_their_range() -> None:
 
 
 def test_an_epochs_order_is_a_permutation_of_its_own() -> None:
-    one = epoch_order(50, 0, "order", 0, "cpu")
+    data, rows = toy_set(), torch.arange(50)
+
+    def order(seed: int, purpose: str, epoch: int) -> Tensor:
+        return epoch_visit(data, rows, 8, seed, purpose, epoch).places
+
+    one = order(0, "order", 0)
     assert one.sort().values.tolist() == list(range(50))
-    assert torch.equal(one, epoch_order(50, 0, "order", 0, "cpu"))
-    for other in (
-        epoch_order(50, 0, "order", 1, "cpu"),
-        epoch_order(50, 1, "order", 0, "cpu"),
-        epoch_order(50, 0, "unlearn retain", 0, "cpu"),
-    ):
-        assert not torch.equal(one, other)
+    assert torch.equal(one, order(0, "order", 0))
+    for told in ((0, "order", 1), (1, "order", 0), (0, "unlearn retain", 0)):
+        assert not torch.equal(one, order(*told))
 
 
 def test_rows_come_in_order_and_all_of_them() -> None:

@@ -1,7 +1,8 @@
 """What the backdoor attacks share: a trigger as two tensors, target and share checked, image files.
 
-A trigger is x' = clamp(x · keep + add, 0, 1) with keep and add [C, H, W] in raw space, so one audit
-serves every attack. Nothing here imports torch or Pillow before it is called.
+A trigger of images is x' = clamp(x · keep + add, 0, 1) with keep and add [C, H, W] in raw space; one
+of texts is a phrase and a place (`_phrase`). So one audit serves every attack. Nothing here imports
+torch or Pillow before it is called.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ def apply_trigger(inputs: Tensor, keep: Tensor, add: Tensor) -> Tensor:
     return (inputs * keep + add).clamp(0, 1)
 
 
+def triggered(data: TrainingSet, rows: Tensor, extras: dict[str, Tensor]) -> Tensor:
+    """Clean inputs of some rows with the trigger that a poison's `extras` describe."""
+    if "trigger_phrase" in extras:
+        from engine.lab.attacks._phrase import with_phrase
+
+        return with_phrase(data, rows, extras)
+    return apply_trigger(data.base(rows), extras["trigger_keep"], extras["trigger_add"])
+
+
 class Backdoor(Attack):
     """Base of attacks that put one trigger on every poisoned row, before any augmentation."""
 
@@ -51,6 +61,12 @@ class Backdoor(Attack):
     def trigger(self, shape: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
         """keep and add, float32 `shape` = [C, H, W], on the CPU."""
         raise NotImplementedError
+
+    def trigger_tensors(self, data: TrainingSet, seed: int) -> dict[str, Tensor]:
+        """The trigger as a poison's extras."""
+        keep, add = self.trigger(tuple(data.pixels.shape[1:]), seed)
+        device = data.pixels.device
+        return {"trigger_keep": keep.to(device), "trigger_add": add.to(device)}
 
     def selection(self) -> dict[str, Any]:
         # Rows of the target class would teach nothing if relabelled, and break clean labels if not.
@@ -85,14 +101,13 @@ class Backdoor(Attack):
 
         from engine.lab.views import Poison
 
-        base = data.base(rows)
-        keep, add = (part.to(base.device) for part in self.trigger(tuple(base.shape[1:]), seed))
+        extras = self.trigger_tensors(data, seed)
         labels = data.labels[rows]
         return Poison(
             rows=rows,
-            inputs=apply_trigger(base, keep, add),
+            inputs=triggered(data, rows, extras),
             labels=torch.full_like(labels, self.target) if self.relabels else labels,
-            extras={"trigger_keep": keep, "trigger_add": add},
+            extras=extras,
             movable=True,  # a patch that is cropped and flipped with its image still is the trigger
             facts={"target": self.target},
         )
@@ -102,11 +117,10 @@ class Backdoor(Attack):
 
         from engine.lab.views import Poison
 
-        keep, add = poison.extras["trigger_keep"], poison.extras["trigger_add"]
         labels = data.labels[rows]
         return Poison(
             rows,
-            apply_trigger(data.base(rows), keep, add),
+            triggered(data, rows, poison.extras),
             torch.full_like(labels, self.target) if self.relabels else labels,
         )
 

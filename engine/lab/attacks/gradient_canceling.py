@@ -146,7 +146,7 @@ class GradientCanceling(Optimised):
         from torch.nn.functional import cross_entropy
 
         from engine.lab.attacks._heads import chunks
-        from engine.lab.views import epoch_order
+        from engine.lab.views import epoch_visit
 
         task, model = side.task, side.embed.model
         recipe = task.recipe
@@ -157,20 +157,20 @@ class GradientCanceling(Optimised):
         moved = [p for p in model.parameters() if p.requires_grad]
         clean = [p.detach().clone() for p in moved]
         radius = 1.0 if self.radius is None else self.radius
-        device = str(task.training.device)
-        order = task.training[epoch_order(len(task.training), task.seed, "gradpc", 0, device)]
-        for rows in chunks(order, recipe.batch_size):
+        size = recipe.batch_size
+        visit = epoch_visit(task.data, task.training, size, task.seed, "gradpc", 0)
+        for rows in chunks(task.training[visit.places], size):
             task.raise_if_stopped()
             batch = task.data.take(rows)
             loss = cross_entropy(model(batch.inputs), batch.labels)
             uphill = torch.autograd.grad(loss, moved)
-            size = torch.stack([g.square().sum() for g in uphill]).sum().sqrt().clamp_min(1e-30)
+            norm = torch.stack([g.square().sum() for g in uphill]).sum().sqrt().clamp_min(1e-30)
             with torch.no_grad():
-                shift = [p - c + g / size for p, c, g in zip(moved, clean, uphill, strict=True)]
+                shift = [p - c + g / norm for p, c, g in zip(moved, clean, uphill, strict=True)]
                 length = float(torch.stack([s.square().sum() for s in shift]).sum().sqrt())
                 for p, c, s in zip(moved, clean, shift, strict=True):
                     p.copy_(c + s * min(1.0, radius / max(length, 1e-30)))
-        task.meter.charge(len(order))
+        task.meter.charge(len(task.training))
         model.requires_grad_(False)
 
     def _require_feasible(self, side: AttackerSide, weights: Tensor) -> float | None:

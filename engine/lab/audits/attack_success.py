@@ -45,7 +45,7 @@ class AttackSuccess(Audit):
         summary="Puts the trigger on test rows of other classes and counts how many are predicted "
         "as the target class.",
         reference="Gu et al. 2017; the target class left out, as in BackdoorBench",
-        needs="an attack with a trigger (badnets, blended, sig)",
+        needs="an attack with a trigger (badnets, blended, sig, text-trigger)",
         cost="two forwards over the test set",
     )
 
@@ -80,12 +80,15 @@ def other_classes(subject: Subject) -> tuple[Rows, int]:
 
 def triggered_batches(subject: Subject, rows: Rows) -> Iterator[Batch]:
     """`rows` with the trigger on, and their true labels."""
-    from engine.lab.attacks._trigger import apply_trigger
+    import torch
 
-    extras = subject.poison.extras
-    for batch in rows.batches():
-        inputs = apply_trigger(batch.inputs, extras["trigger_keep"], extras["trigger_add"])
-        yield batch._replace(inputs=inputs)
+    from engine.lab.attacks._trigger import triggered
+    from engine.lab.texts import trimmed
+    from engine.lab.views import Batch
+
+    for part in torch.split(rows.rows, rows.at_once):
+        inputs = triggered(rows.data, part, subject.poison.extras)
+        yield Batch(trimmed(inputs), rows.data.labels[part])
 
 
 def glimpse(subject: Subject, limit: int = 256) -> dict[str, Any]:

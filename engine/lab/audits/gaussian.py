@@ -9,9 +9,12 @@ from pydantic import Field
 from engine.spec.component import Audit, Card, Metric
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
     from engine.lab.subject import Measured, Subject
+    from engine.lab.views import Batch
 
 THRESHOLD_1PCT = 2.3263478740408408  # 99 % quantile of N(0, 1)
 
@@ -140,18 +143,49 @@ def gaussian_scores(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
     """
     import torch
 
-    noise = subject.poison.extras["noise"].flatten(1).double()
+    noise = subject.poison.noise
     noise_std = subject.poison.facts["noise_std"]
-    gradients = torch.cat(
-        [
-            margin_gradients(subject.model, inputs, labels).flatten(1).double()
-            for inputs, labels in subject.base.batches()
-        ]
-    )
+    found, places = [], []
+    for place, (inputs, labels) in noisable(subject):
+        gradient = margin_gradients(subject.model, inputs, labels)
+        found.append(as_long_as(gradient, noise).flatten(1).double())
+        places.append(place)
+    gradients = torch.cat(found)[torch.cat(places).argsort().to(noise.device)]
     norms = gradients.norm(dim=1)
     kept = norms > 0
     unit = gradients[kept] / norms[kept, None]
-    return -(unit * noise[kept]).sum(1) / noise_std, unit
+    return -(unit * noise.flatten(1).double()[kept]).sum(1) / noise_std, unit
+
+
+def noisable(subject: Subject) -> Iterator[tuple[torch.Tensor, Batch]]:
+    """The poisoned rows as they were before, in a form that noise can be added to: (places among
+    them, int64 on the CPU; batch).
+
+    Of texts that is token ids with room for what is added to their embeddings, grouped by length.
+    The embeddings are the model's own: they may have moved since the poisoning.
+    """
+    import torch
+
+    from engine.lab.texts import is_text, with_room
+    from engine.lab.views import Batch
+
+    rows, data = subject.base.rows, subject.base.data
+    places, visit = torch.arange(len(rows)), subject.base.visit()
+    if visit.lengths is not None:
+        places = visit.lengths.argsort(stable=True)
+    for place in torch.split(places, subject.base.at_once):
+        inputs, labels = data.take(rows[place.to(rows.device)], visit.width(place))
+        if is_text(inputs):
+            inputs = with_room(inputs, subject.poison.inputs.shape[2] - 1)
+        yield place, Batch(inputs, labels)
+
+
+def as_long_as(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """Texts [B, l, 1 + D] with zeros up to the length of [P, L, 1 + D]; images as they are."""
+    from torch.nn.functional import pad
+
+    missing = whole.shape[1] - part.shape[1]
+    return pad(part, (0, 0, 0, missing)) if missing else part
 
 
 def margin_gradients(
@@ -185,21 +219,25 @@ def noise_ranks(subject: Subject, draws: int) -> torch.Tensor:
     import torch
 
     from engine.lab.randomness import torch_generator
+    from engine.lab.texts import is_text, on_tokens
 
-    noise = subject.poison.extras["noise"]
+    noise = subject.poison.noise
     noise_std = subject.poison.facts["noise_std"]
     generator = torch_generator(subject.seed, "rank noise")
-    at_once = max(1, (512 if subject.device == "cpu" else 8192) // (draws + 1))
-    ranks, start = [], 0
+    ranks, places = [], []
     with torch.no_grad():
-        for inputs, labels in subject.base.batches():
-            for low in range(0, len(labels), at_once):
-                base, label = inputs[low : low + at_once], labels[low : low + at_once]
+        for place, (inputs, labels) in noisable(subject):
+            places.append(place)
+            most = copies_at_once(subject.device, inputs[0].numel())
+            for part in torch.split(torch.arange(len(labels)), max(1, most // (draws + 1))):
+                base, label = inputs[part], labels[part]
                 rows, shape = len(label), base.shape[1:]
                 drawn = torch.randn((rows, draws, *shape), generator=generator).to(base)
+                if is_text(base):
+                    drawn = on_tokens(drawn, base[:, None])
                 # Rounded to float32 as the poison's own was: the difference of two stored inputs.
                 fresh = (base[:, None] + noise_std * drawn) - base[:, None]
-                own = noise[start : start + rows, None].to(base)
+                own = noise[place[part], None, : base.shape[1]].to(base)
                 noised = (base[:, None] + torch.cat([own, fresh], dim=1)).flatten(0, 1)
                 logits = subject.model(noised).double()
                 found = margins(logits, label.repeat_interleave(draws + 1)).view(rows, draws + 1)
@@ -207,8 +245,12 @@ def noise_ranks(subject: Subject, draws: int) -> torch.Tensor:
                 tied = (others == mine).sum(1)
                 lucky = (torch.rand(rows, generator=generator) * (tied + 1)).long()
                 ranks.append((others > mine).sum(1) + lucky.clamp(max=tied))
-                start += rows
-    return torch.cat(ranks)
+    return torch.cat(ranks)[torch.cat(places).argsort()]
+
+
+def copies_at_once(device: str, size: int) -> int:
+    """Noised copies of `size` numbers each that suit the device and half a GiB."""
+    return min(512 if device == "cpu" else 8192, (1 << 27) // size)
 
 
 def rank_metrics(ranks: torch.Tensor | None, draws: int) -> dict[str, float | None]:
