@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,17 +17,23 @@ from engine.lab.audits.gaussian import Gaussian, gaussian_scores, glimpse, margi
 from engine.lab.models._layers import Normalise
 from engine.lab.scene import Scene
 from engine.lab.subject import Subject
-from engine.lab.views import Batch, Rows
+from engine.lab.views import Rows, TrainingSet
 from tests.helpers import LocalContext, Run
 from tests.lab.toys import CLASSES, SHAPE, toy_model, toy_set, toy_subject
 
 
-class DoubleRows(Rows):
-    """Rows in float64, for a float64 model."""
+class DoubleSet(TrainingSet):
+    """Inputs in float64, for a float64 model."""
 
-    def batches(self) -> Iterator[Batch]:
-        for batch in super().batches():
-            yield Batch(batch.inputs.double(), batch.labels)
+    def _inputs(self, rows: Tensor, width: int | None = None) -> tuple[Tensor, Tensor | None]:
+        inputs, poisoned = super()._inputs(rows, width)
+        return inputs.double(), poisoned
+
+
+def doubled(subject: Subject) -> Subject:
+    """The same poisoned rows' clean inputs, in float64."""
+    clean = subject.base.data
+    return replace(subject, base=Rows(DoubleSet(clean.pixels, clean.labels), subject.base.rows))
 
 
 def subject_of(run: Run, tmp: Path, **cell: object) -> Subject:
@@ -71,7 +76,7 @@ def test_a_linear_models_score_is_its_closed_form() -> None:
     linear = nn.Linear(math.prod(SHAPE), CLASSES)
     model = nn.Sequential(Normalise([0.4], [std]), nn.Flatten(), linear).double()
     subject = toy_subject(model, toy_set())
-    subject = replace(subject, base=DoubleRows(subject.base.data, subject.base.rows))
+    subject = doubled(subject)
     scores, unit = gaussian_scores(subject)
     inputs, labels = next(subject.base.batches())
     noise = subject.poison.extras["noise"].flatten(1).double()
@@ -178,7 +183,7 @@ def test_the_score_ignores_the_scale_of_a_two_class_models_logits(factor: float)
     data.labels.remainder_(2)
     model = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 4), nn.ReLU(), nn.Linear(4, 2))
     subject = toy_subject(model.double(), data)
-    subject = replace(subject, base=DoubleRows(subject.base.data, subject.base.rows))
+    subject = doubled(subject)
     scaled = with_model(subject, Scaled(model, factor))
     assert torch.allclose(
         gaussian_scores(subject)[0], gaussian_scores(scaled)[0], rtol=0, atol=1e-12

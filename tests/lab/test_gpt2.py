@@ -195,9 +195,7 @@ def test_a_hub_name_plans_without_network_and_fails_in_one_line(
         ({"vocabulary": IDS - 1}, "up to 40 tokens and the model 39"),
     ],
 )
-def test_bad_keys_are_refused_before_anything_is_computed(
-    keys: dict[str, Any], told: str
-) -> None:
+def test_bad_keys_are_refused_before_anything_is_computed(keys: dict[str, Any], told: str) -> None:
     with pytest.raises(BadInput, match=told):
         GPT2(**keys).check(info())
 
@@ -211,9 +209,7 @@ def test_a_folder_without_a_gpt2_is_refused(saved: Path) -> None:
         GPT2(checkpoint=str(saved)).config()
 
 
-@pytest.mark.parametrize(
-    "keys", [{"width": 10, "heads": 3}, {"checkpoint": "gpt2", "layers": 3}]
-)
+@pytest.mark.parametrize("keys", [{"width": 10, "heads": 3}, {"checkpoint": "gpt2", "layers": 3}])
 def test_impossible_keys_are_refused(keys: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must divide|the checkpoint decides it"):
+    with pytest.raises(ValueError, match=r"must divide|the checkpoint decides it"):
         GPT2(**keys)

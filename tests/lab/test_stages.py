@@ -123,9 +123,9 @@ def spy_on_rows(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     taken: set[int] = set()
     plain = TrainingSet._inputs
 
-    def spied(data: TrainingSet, wanted: Tensor) -> Any:
+    def spied(data: TrainingSet, wanted: Tensor, width: int | None = None) -> Any:
         taken.update(wanted.tolist())
-        return plain(data, wanted)
+        return plain(data, wanted, width)
 
     monkeypatch.setattr(TrainingSet, "_inputs", spied)
     return taken

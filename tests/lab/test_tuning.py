@@ -145,10 +145,10 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     taken: set[int] = set()
     plain = TrainingSet._inputs
 
-    def spied(data: TrainingSet, wanted: Tensor) -> Any:
+    def spied(data: TrainingSet, wanted: Tensor, width: int | None = None) -> Any:
         assert data.poison is None
         taken.update(wanted.tolist())
-        return plain(data, wanted)
+        return plain(data, wanted, width)
 
     monkeypatch.setattr(TrainingSet, "_inputs", spied)
     return taken

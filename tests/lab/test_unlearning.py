@@ -208,9 +208,9 @@ def spy_on_rows(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     taken: list[list[int]] = []
     plain = TrainingSet._inputs
 
-    def spied(data: TrainingSet, rows: Tensor) -> Any:
+    def spied(data: TrainingSet, rows: Tensor, width: int | None = None) -> Any:
         taken.append(rows.tolist())
-        return plain(data, rows)
+        return plain(data, rows, width)
 
     monkeypatch.setattr(TrainingSet, "_inputs", spied)
     return taken

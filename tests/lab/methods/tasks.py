@@ -127,9 +127,9 @@ class Spy:
         self.rows: list[int] = []
         plain = TrainingSet._inputs
 
-        def spied(data: TrainingSet, rows: Tensor) -> object:
+        def spied(data: TrainingSet, rows: Tensor, width: int | None = None) -> object:
             self.rows += rows.tolist()
-            return plain(data, rows)
+            return plain(data, rows, width)
 
         monkeypatch.setattr(TrainingSet, "_inputs", spied)
 

@@ -90,9 +90,9 @@ class Spy:
         self.rows: list[int] = []
         plain = TrainingSet._inputs
 
-        def spied(data: TrainingSet, rows: Tensor) -> object:
+        def spied(data: TrainingSet, rows: Tensor, width: int | None = None) -> object:
             self.rows += rows.tolist()
-            return plain(data, rows)
+            return plain(data, rows, width)
 
         monkeypatch.setattr(TrainingSet, "_inputs", spied)
 
@@ -394,7 +394,7 @@ def test_a_forget_step_descends_on_the_new_labels(rule: str) -> None:
     labels = method.new_labels
     object.__setattr__(method, "new_labels", lambda *a: drawn.append(labels(*a)) or drawn[-1])
     method.step(task)
-    order = task.forget._order(0)[0]
+    order = task.forget._visit(0)[0].places
     loss = cross_entropy(start(batch.inputs[order]), drawn[0])
     grads = torch.autograd.grad(loss, list(start.parameters()))
     for ours, was, grad in zip(task.model.parameters(), start.parameters(), grads, strict=True):
