@@ -218,10 +218,10 @@ class Scene:
         assert self.poison is not None, "audits look at poisoned data"
         return Subject(
             model=model.eval(),
-            retain=Rows(self.data, self.retain_rows),
+            retain=Rows(self.data, self.data.by_length(self.retain_rows)),
             forget=Rows(self.data, self.poison.rows),
             validation=Rows(clean, self.split["validation"]),
-            test=Rows(test, torch.arange(len(test), device=device)),
+            test=Rows(test, test.by_length(torch.arange(len(test), device=device))),
             base=Rows(clean, self.poison.rows[self.poison.rows < len(clean)]),
             poison=self.poison,
             seed=seed,

@@ -86,6 +86,11 @@ class TrainingSet:
         """Tokens of some rows' texts, int64 [B] on the CPU; None where inputs have no length."""
         return None if self.lengths is None else self.lengths[rows.cpu()]
 
+    def by_length(self, rows: Tensor) -> Tensor:
+        """The same rows with texts of one length side by side, for looking at all of them."""
+        lengths = self.lengths_of(rows)
+        return rows if lengths is None else rows[lengths.argsort(stable=True).to(rows.device)]
+
     def batches(self, rows: Tensor, size: int) -> Iterator[Batch]:
         """Some rows in their order, `size` at a time; texts cut to each batch's longest."""
         visit = Visit(rows, self.lengths_of(rows))

@@ -118,6 +118,13 @@ def test_added_rows_lie_behind_the_last() -> None:
     assert data.lengths[-1] == clean.lengths[1]
 
 
+def test_rows_by_length_are_the_same_rows() -> None:
+    data, rows = text_set(), torch.arange(1, ROWS, 2)
+    found = data.by_length(rows)
+    assert torch.equal(found.sort().values, rows)
+    assert (data.lengths[found].diff() >= 0).all()
+
+
 # --- an epoch ------------------------------------------------------------------------------------
 
 
