@@ -28,6 +28,7 @@ from engine.lab.tokens import Tokens
 from engine.lab.training import Look, looking_at
 from engine.lab.unlearning import UnlearnTask
 from engine.lab.views import Batch, Poison, Rows, TrainingSet
+from engine.spec.closed_form import ClosedForm
 from engine.spec.component import Attack, Component, Model
 from engine.spec.experiment import Train
 from engine.spec.registry import find
@@ -107,6 +108,11 @@ class Scene:
     @cached_property
     def model(self) -> Model:
         return component_of("model", self.config["model"], Model)
+
+    @property
+    def closed_form(self) -> ClosedForm | None:
+        """How the model is solved for, if it is not trained in steps."""
+        return self.model.closed_form()
 
     def new_model(self) -> nn.Module:
         facts = self.facts
@@ -210,6 +216,7 @@ class Scene:
             classes=len(self.facts["classes"]),
             fresh=lambda: self.trainable(self.initial_model(seed, role))[0],
             validation=(self.trainable_clean, self.validation_rows),
+            closed_form=self.closed_form,
         )
 
     def subject(self, model: nn.Module, seed: int) -> Subject:

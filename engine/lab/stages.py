@@ -31,6 +31,7 @@ from engine.lab.scene import (
     scene_of,
 )
 from engine.lab.selection import choose, pretraining_cut, proxy_cut, validation_cut
+from engine.lab.solving import solve
 from engine.lab.state import MODEL, STATE, STATE_JSON
 from engine.lab.training import fit
 from engine.lab.tuning import CHOICE, TRIAL, decide, score_on
@@ -174,9 +175,15 @@ def run_train(config: Config, ctx: Context) -> float:
         model = scene.initial_model(config["seed"], config["role"])
     seed = stream(config["seed"], config["role"])
     learner, data = scene.trainable(model)
-    fit(learner, data, rows, recipe, seed, ctx, scene.look(config, ctx))
+    if (closed := scene.closed_form) is not None:
+        solve(learner, Rows(data, rows), closed, ctx)
+        size = math.prod(scene.facts["shape"]), len(scene.facts["classes"])
+        passes = closed.passes(len(rows), *size)
+    else:
+        fit(learner, data, rows, recipe, seed, ctx, scene.look(config, ctx))
+        passes = float(recipe.epochs * len(rows))
     save_tensors(ctx.folder, MODEL, model.state_dict())
-    return recipe.epochs * len(rows) / len(scene.all_rows)
+    return passes / len(scene.all_rows)
 
 
 def run_unlearn(config: Config, ctx: Context) -> float:

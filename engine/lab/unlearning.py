@@ -6,19 +6,20 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from engine.lab.context import Context, NotApplicable
+from engine.lab.losses import loss_of
 from engine.lab.meter import TRAIN, BudgetSpent, Meter
 from engine.lab.randomness import permutation, stream, torch_generator
 from engine.lab.state import pack, unpack
 from engine.lab.training import Look, RunningMean, autocast, report_loss, require_finite
 from engine.lab.views import Batch, TrainingSet, Visit, epoch_visit, random_moves
+from engine.spec.closed_form import ClosedForm, Loss
 from engine.spec.component import Method
 from engine.spec.experiment import Train
 
@@ -133,6 +134,7 @@ class UnlearnTask:
     tensors, and modules shaped like the model (teachers). All of it is saved with a snapshot.
     `fresh_model()` gives a newly initialised model, the one retraining starts from. `validation`
     holds clean rows that were cut off before the poisoning; the test set is out of reach.
+    `closed_form` says how a model was solved for that was not trained in steps.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class UnlearnTask:
         classes: int,
         fresh: Callable[[], nn.Module] | None = None,
         validation: tuple[TrainingSet, Tensor] | None = None,
+        closed_form: ClosedForm | None = None,
     ) -> None:
         self.model = model
         self.fresh_model = fresh or _no_fresh_model
@@ -154,6 +157,8 @@ class UnlearnTask:
         self.seed = seed
         self.device = device
         self.classes = classes
+        self.closed_form = closed_form
+        self.row_loss: Loss = "cross-entropy" if closed_form is None else "squared-error"
         self.meter = Meter(len(retain) + len(forget))
         self.retain = Source("retain", data, retain.to(device), seed, self.meter, recipe)
         self.forget = Source("forget", data, forget.to(device), seed, self.meter, recipe)
@@ -179,8 +184,14 @@ class UnlearnTask:
         return logits
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy of a batch on its trained-on labels."""
-        return cross_entropy(self.logits(batch).float(), batch.labels)
+        """The training's mean loss of a batch on its trained-on labels."""
+        return self.loss_of(self.logits(batch), batch.labels)
+
+    def loss_of(
+        self, logits: Tensor, labels: Tensor, reduction: Literal["mean", "sum"] = "mean"
+    ) -> Tensor:
+        """What the training minimises on rows, in float32: cross-entropy for all but `closed_form`."""
+        return loss_of(self.row_loss, logits.float(), labels, reduction)
 
     def descend(self, loss: Tensor, clip: float | None = None) -> None:
         """One step of `state["optimizer"]` down the gradient of `loss`, its norm at most `clip`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.lab.subject import Measured, Subject
     from engine.lab.unlearning import UnlearnTask
     from engine.lab.views import Poison, TrainingSet
+    from engine.spec.closed_form import ClosedForm
 
 DataKind = Literal["image", "table", "text"]
 Role = Literal["none", "retrain", "retrain-fresh", "retrain-known", "unlearn"]
@@ -169,6 +170,10 @@ class Model(Component):
         """The training it needs before any other, if so: its stage is an input of all others."""
         return None
 
+    def closed_form(self) -> ClosedForm | None:
+        """How it is solved for, where it is not trained in steps; then no [train] key has a meaning."""
+        return None
+
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
     ) -> torch.nn.Module:
@@ -184,6 +189,8 @@ class Listed(Component):
 
     # Keys that came after the first results: no part of a content key while they hold their default.
     later: ClassVar[frozenset[str]] = frozenset()
+    # Whether it reads outputs as log-probabilities, which a model solved for does not give.
+    needs_probabilities: ClassVar[bool] = False
 
     label: str | None = Field(
         default=None,

@@ -111,7 +111,7 @@ class Readings:
             self.poisoned,
             component=setting.experiment.model,
             identity=config | setting.decided,
-            tee=setting.experiment.train.epochs * (share * (1 - rows) + rows),
+            tee=setting.training_tee * (share * (1 - rows) + rows),
             threads=setting.threads,
         )
 

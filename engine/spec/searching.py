@@ -112,7 +112,7 @@ class _Lines:
     def trial(self, title: str, method: Method, seed: int, ground: Ground, start: str) -> str:
         """The stage that runs `method` from the model `start` and scores what comes out."""
         setting = self.setting
-        limit = max(setting.experiment.budgets) * setting.experiment.train.epochs
+        limit = max(setting.experiment.budgets) * setting.training_tee
         config: Config = {
             "method": method.identity(),
             "model": setting.model,

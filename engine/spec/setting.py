@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+from engine.spec.closed_form import check_closed_form
 from engine.spec.component import (
     Attack,
     Audit,
@@ -95,6 +97,9 @@ class Setting:
                 f'flipped, and data {component_name(type(data))!r} holds {info.kind}s; use "none".'
             )
         experiment.model.check(info)
+        closed = experiment.model.closed_form()
+        if closed is not None:
+            check_closed_form(experiment)
         own = self.train.start_from and self.train.from_as == "poisoned-model"
         if own and len(experiment.seeds) > 1:
             raise BadInput(
@@ -107,6 +112,11 @@ class Setting:
         self.rows = left - self.validation
         if self.rows < 1:
             raise BadInput(f"validation = {experiment.validation}: leaves no training rows.")
+        # What budgets are shares of: the cost of one training.
+        self.training_tee = float(experiment.train.epochs)
+        if closed is not None:
+            told = self.rows, prod(info.shape), len(info.classes)
+            self.training_tee = closed.passes(*told) / self.rows
 
     def _refuse_kind(self, what: str, component: Model | Attack) -> None:
         if self.info.kind not in component.takes:
@@ -308,7 +318,7 @@ class Setting:
             inputs,
             component=self.experiment.model,
             identity=config | self.decided,
-            tee=self.experiment.train.epochs * share,
+            tee=self.training_tee * share,
             threads=self.threads,
         )
 
@@ -329,7 +339,7 @@ class Setting:
         before: tuple[str, ...] = ()
         spent = 0.0
         for budget in self.experiment.budgets:
-            limit = budget * self.experiment.train.epochs
+            limit = budget * self.training_tee
             config = {
                 "method": method.identity(),
                 "model": self.model,

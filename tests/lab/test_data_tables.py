@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from engine.lab.artifacts import load_tensors
 from engine.lab.data.bundled_table import BundledTable
 from engine.lab.data.csv_table import CSVTable
 from engine.spec.component import DataInfo
@@ -184,3 +188,56 @@ def test_noise_on_a_table_is_found_and_forgotten(tmp_path: Path) -> None:
     after = run.metrics(method="retrain", audit="gaussian")
     assert run.metrics(method="none", audit="accuracy")["test_accuracy"] > 0.8
     assert before["z"] > 3 and abs(after["z"]) < 4
+
+
+MODELS: list[dict[str, Any]] = [{"name": "linear"}, {"name": "mlp", "width": 64}]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda told: told["name"])
+def test_labels_and_targets_of_a_table_are_poisoned_and_forgotten(
+    model: dict[str, Any], tmp_path: Path
+) -> None:
+    """Label flips and gradient matching, the whole way."""
+    epsilon = 0.25
+    matching = {"name": "gradient-matching", "share": 0.08, "epsilon": epsilon, "targets": 3}
+    experiment = small_experiment(
+        data={"name": "bundled-table", "table": "digits", "limit_train": 500},
+        model=model,
+        train={"epochs": 20, "batch_size": 32, "lr": 0.05},
+        attacks=[
+            {"name": "label-flip", "share": 0.3},
+            matching | {"surrogates": 1, "restarts": 1, "steps": 60},
+        ],
+        methods=[{"name": "none"}, {"name": "retrain"}],
+        audits=[{"name": "accuracy"}, {"name": "targeted-success"}],
+    )
+    run = run_plan(experiment, tmp_path)
+    (data,) = run.stages("data")
+    pixels = load_tensors(tmp_path / data.key / "pixels.safetensors")
+    for craft in run.stages("craft"):
+        poison = load_tensors(tmp_path / craft.key / "poison.safetensors")
+        clean, labels = (pixels[name][poison["rows"]] for name in ("train_x", "train_y"))
+        if "label-flip" in craft.title:
+            assert torch.equal(poison["inputs"], clean)
+            assert not (poison["labels"] == labels).any()
+            continue
+        moved = (poison["inputs"].double() - clean.double()).abs()
+        assert 0 < float(moved.max()) <= epsilon
+        assert float(poison["inputs"].min()) >= 0 and float(poison["inputs"].max()) <= 1
+        assert torch.equal(poison["labels"], labels) and len(set(labels.tolist())) == 1
+
+    def told(method: str, attack: str, audit: str, metric: str) -> float:
+        cells = run.cells(method=method, attack=attack, audit=audit)
+        values = [
+            json.loads((tmp_path / cell.key / "measurements.json").read_text())["metrics"][metric]
+            for cell in cells
+        ]
+        return float(np.mean(values))
+
+    lost = [told(m, "label-flip", "accuracy", "test_accuracy") for m in ("retrain", "none")]
+    assert lost[0] > 0.8 and lost[0] - lost[1] > 0.02
+    probability = "adversarial_probability"
+    gained = [
+        told(m, matching["name"], "targeted-success", probability) for m in ("none", "retrain")
+    ]
+    assert gained[0] > gained[1] + 0.02

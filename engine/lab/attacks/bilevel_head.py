@@ -31,6 +31,7 @@ class BilevelHead(Optimised):
         recipe="the weight decay; the head is solved for",
         test_input="nothing",
     )
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="Bilevel poisoning of the head (indiscriminate)",
         summary="Adds rows under fixed wrong labels and moves their pixels, within [0, 1], so that "

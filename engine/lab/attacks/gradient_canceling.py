@@ -59,6 +59,7 @@ class GradientCanceling(Optimised):
         recipe="the weight decay; the stopping point is aimed at",
         test_input="nothing",
     )
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="Gradient Canceling (indiscriminate)",
         summary="Adds rows under fixed wrong labels whose gradients cancel the clean rows' at "

@@ -70,6 +70,7 @@ class GradientMatching(Attack):
         recipe="the training recipe, augmentation included",
         test_input="the very image that shall be misclassified",
     )
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="Gradient matching (targeted, clean-label)",
         summary="Changes rows of one class by a little, labels kept, so that training on them "

@@ -37,6 +37,7 @@ class Alignment(Audit):
             "of Pawelczyk et al.).",
         ),
     }
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="Update alignment",
         summary="Compares the direction of the update with the way to retraining, to a control, up "

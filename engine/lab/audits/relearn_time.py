@@ -45,6 +45,7 @@ class RelearnTime(Audit):
         "loss_before": Metric("Loss on the poisoned rows before relearning.", direction="down"),
         "loss_after": Metric("Loss on the poisoned rows at the end.", direction="down"),
     }
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="Relearn time",
         summary="Fine-tunes a copy on the poisoned rows and counts passes until it fits them as the "

@@ -42,6 +42,7 @@ class TargetedSuccess(Audit):
             direction="down", rate=True,
         ),
     }  # fmt: skip
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="Targeted success",
         summary="Asks the model for the one test image that the poison is aimed at.",

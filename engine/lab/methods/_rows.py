@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import one_hot
+
+from engine.lab.losses import slope
+from engine.spec.closed_form import Loss
 
 if TYPE_CHECKING:
     from engine.lab.unlearning import UnlearnTask
@@ -23,9 +25,9 @@ CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # gradient entries held at once: cach
 BATCH = 64
 
 
-def label_gradient(logits: Tensor, label: Tensor, pull: Callable[[Tensor], Tree]) -> Tree:
-    """∇ of the cross-entropy of one row on `label`."""
-    return pull(logits.softmax(0) - one_hot(label, len(logits)))
+def label_gradient(loss: Loss) -> Measure:
+    """∇ of the training's loss of one row on its label."""
+    return lambda logits, label, pull: pull(slope(loss, logits, label))
 
 
 def per_row(model: nn.Module, batches: Iterable[Batch], measure: Measure) -> Iterator[Tree]:

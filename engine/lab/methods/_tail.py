@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from engine.lab.meter import FORWARD, TRAIN, tail
 from engine.lab.training import autocast
@@ -51,7 +50,7 @@ def begin_tail(task: UnlearnTask, k: int, batchnorm: str = "update") -> None:
 
 
 def tail_loss(task: UnlearnTask, k: int, size: int, batchnorm: str = "update") -> Tensor:
-    """Cross-entropy of the next retained rows, with a graph through the tail only.
+    """The training's loss of the next retained rows, with a graph through the tail only.
 
     `batchnorm` "frozen" holds the tail's running statistics too; the prefix's never move."""
     prefix, end = split(task.model, k)
@@ -61,14 +60,14 @@ def tail_loss(task: UnlearnTask, k: int, size: int, batchnorm: str = "update") -
         _modes(task, prefix, batchnorm)
         with autocast(task.recipe.precision, task.device):
             logits = run(end, task.state[FEATURES][places])
-        return cross_entropy(logits.float(), labels)
+        return task.loss_of(logits, labels)
     batch = task.retain.batch(size, price=tail(share))
     _modes(task, prefix, batchnorm)
     with autocast(task.recipe.precision, task.device):
         with torch.no_grad():
             features = run(prefix, batch.inputs)
         logits = run(end, features)
-    return cross_entropy(logits.float(), batch.labels)
+    return task.loss_of(logits, batch.labels)
 
 
 def _modes(task: UnlearnTask, prefix: list[nn.Module], batchnorm: str = "update") -> None:

@@ -34,6 +34,7 @@ class BadTeacher(Calibrating):
     batchnorm: BatchNorm = Field(default="frozen", description=OF_FORGET_STEPS)
 
     search: ClassVar = {"lr": (1e-4, 3e-4)}
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="Bad teacher",
         summary="Distils ignorance into the forget set from a random network, and competence into "

@@ -38,6 +38,7 @@ class Fisher(Method):
     search: ClassVar = {"noise_scale": (1e-8, 1e-7, 1e-6)}
     reads: ClassVar = frozenset({"retain"})
     continues: ClassVar = False
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="Fisher forgetting",
         summary="Blurs weights in inverse proportion to their importance for the retain set.",
@@ -105,7 +106,8 @@ def _own_label(
 ) -> Tree:
     from engine.lab.methods._rows import label_gradient
 
-    return {name: grad.square() for name, grad in label_gradient(logits, label, pull).items()}
+    gradient = label_gradient("cross-entropy")(logits, label, pull)
+    return {name: grad.square() for name, grad in gradient.items()}
 
 
 def _sampled(task: UnlearnTask, batch: Batch, part: int) -> Batch:

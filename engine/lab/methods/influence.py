@@ -75,7 +75,7 @@ class Influence(Method):
         difference *= len(task.forget) / task.meter.rows
         gradients = difference.new_empty(rows, len(difference), dtype=torch.float32)
         done = 0
-        for tree in per_row(task.model, curvature_batches, label_gradient):
+        for tree in per_row(task.model, curvature_batches, label_gradient(task.row_loss)):
             part = _flat(tree)
             gradients[done : done + len(part)] = part
             done += len(part)
@@ -120,14 +120,13 @@ def inverse_product(rows: torch.Tensor, vector: torch.Tensor, damping: float) ->
 
 
 def _mean_gradient(task: UnlearnTask, batches: Iterable[Batch], count: int) -> torch.Tensor:
-    """∇ of the mean cross-entropy over `count` rows, flat float64 [P], in eval mode and float32."""
+    """∇ of the training's mean loss over `count` rows, flat float64 [P], in eval mode and float32."""
     import torch
-    from torch.nn.functional import cross_entropy
 
     parameters = list(task.model.eval().parameters())
     total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64, device=task.device)
     for batch in batches:
-        loss = cross_entropy(task.model(batch.inputs), batch.labels, reduction="sum")
+        loss = task.loss_of(task.model(batch.inputs), batch.labels, reduction="sum")
         grads = torch.autograd.grad(loss, parameters)
         total += torch.cat([grad.reshape(-1) for grad in grads])
     return total / count

@@ -56,13 +56,11 @@ class Relabel(Calibrating):
             task.state["start"] = frozen_copy(task.model)
 
     def step(self, task: UnlearnTask) -> None:
-        from torch.nn.functional import cross_entropy
-
         if forget_turn(task, self.batch_size):
             batch = task.forget.batch(self.batch_size, price=self._forget_price())
             task.train_mode(self.forget_mode())
             labels = self.new_labels(task, batch)
-            task.descend(cross_entropy(task.logits(batch).float(), labels))
+            task.descend(task.loss_of(task.logits(batch), labels))
         else:
             batch = task.retain.batch(self.batch_size)
             task.train_mode(self.retain_mode())

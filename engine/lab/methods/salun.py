@@ -37,7 +37,6 @@ class SalUn(Relabel):
 
     def begin(self, task: UnlearnTask) -> None:
         import torch
-        from torch.nn.functional import cross_entropy
 
         from engine.lab.unlearning import frozen_copy
 
@@ -45,7 +44,7 @@ class SalUn(Relabel):
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}
         task.model.eval()
         for batch in task.forget.every(self.batch_size):
-            loss = cross_entropy(task.logits(batch).float(), batch.labels, reduction="sum")
+            loss = task.loss_of(task.logits(batch), batch.labels, reduction="sum")
             grads = torch.autograd.grad(loss, list(parameters.values()))
             for name, grad in zip(parameters, grads, strict=True):
                 total[name] += grad

@@ -50,6 +50,7 @@ class SCRUB(Calibrating):
         "ce_weight": (0.6, 0.99, 1.0),
         "lr": (5e-4, 5e-3),
     }
+    needs_probabilities: ClassVar = True
     card: ClassVar = Card(
         title="SCRUB",
         summary="Distils the retain set from the poisoned model and drives predictions on the "

@@ -68,6 +68,7 @@ class SSD(Method):
         """Importances for all rows and for the forget set. The forget set is read once: all = R ∪ F."""
         from engine.lab.methods._rows import BATCH, label_gradient, mean_of, per_row, rows_seen
 
+        gradient = label_gradient(task.row_loss)
         left = task.remaining()
         r = min(len(task.retain), max(left - len(task.forget), left // 2, 1))
         f = min(len(task.forget), max(left - r, 1))
@@ -75,7 +76,7 @@ class SSD(Method):
         retain, forget = (
             mean_of(
                 task.model,
-                per_row(task.model, batches, lambda *row: _squares(label_gradient(*row))),
+                per_row(task.model, batches, lambda *row: _squares(gradient(*row))),
                 count,
             )
             for batches, count in draws
@@ -107,7 +108,6 @@ def _squares(tree: Tree) -> Tree:
 
 def _batch_squares(task: UnlearnTask, batches: list[Batch], size: int) -> Tree:
     import torch
-    from torch.nn.functional import cross_entropy
 
     from engine.lab.methods._rows import mean_of
 
@@ -120,7 +120,7 @@ def _batch_squares(task: UnlearnTask, batches: list[Batch], size: int) -> Tree:
 
     def squares(start: int) -> Tree:
         rows = order[start : start + size]
-        loss = cross_entropy(model(inputs[rows]), labels[rows])
+        loss = task.loss_of(model(inputs[rows]), labels[rows])
         grads = torch.autograd.grad(loss, list(model.parameters()))
         return {name: grad.square()[None] for name, grad in zip(names, grads, strict=True)}
 

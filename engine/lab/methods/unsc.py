@@ -77,8 +77,6 @@ class UNSC(Method):
         task.state["optimizer"] = task.sgd(self.lr, self.momentum)
 
     def step(self, task: UnlearnTask) -> None:
-        from torch.nn.functional import cross_entropy
-
         from engine.lab.meter import FORWARD, TRAIN
         from engine.lab.unlearning import Finished
 
@@ -89,7 +87,7 @@ class UNSC(Method):
         task.train_mode("frozen")
         optimizer = task.state["optimizer"]
         optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(task.logits(batch).float(), labels)
+        loss = task.loss_of(task.logits(batch), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         for name, parameter in task.model.named_parameters():
             if parameter.requires_grad and parameter.grad is not None:

@@ -53,7 +53,8 @@ class FrozenFeatures(Model):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         network = _network(self.extractor)
-        if network.pretraining() is not None or network.transformer:
+        solved = network.pretraining() is not None or network.closed_form() is not None
+        if solved or network.transformer:
             raise ValueError(
                 f"extractor = {self.extractor!r}: must be a chain of layers with a linear one at "
                 "its end (linear, mlp, cnn-small, resnet18)"
