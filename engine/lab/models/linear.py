@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on pixels."""
+"""Multinomial logistic regression on pixels or columns."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Linear(Model):
-    """One linear layer on normalised, flattened pixels."""
+    """One linear layer on normalised, flattened inputs."""
 
     name: Literal["linear"] = "linear"
 
     card: ClassVar = Card(
-        title="Linear classifier",
-        summary="Softmax regression on pixels: small enough to check by hand.",
+        title="Logistic regression (softmax, linear)",
+        summary="Softmax regression on pixels or columns: small enough to check by hand.",
         reference="standard",
     )
 

@@ -33,9 +33,9 @@ class Ridge(Model):
         needs="up to 5,000 inputs; no [train] keys, no step is taken",
         cost="by its multiplications (d inputs, K classes): about d/(3K) + 1/3 TEE",
         deviations="methods that go on training do so on its own loss, half the squared error to the "
-        "one-hot labels, with their own weight decay; what needs class probabilities is refused (methods "
-        "fisher, scrub, bad-teacher; attacks that match or cancel gradients); the calibration error "
-        "says nothing here; retrain-fresh equals retrain",
+        "one-hot labels, with their own weight decay; what needs class probabilities is refused "
+        "(fisher, scrub, bad-teacher; attacks that match or cancel gradients; targeted-success); the "
+        "calibration error says nothing here; retrain-fresh equals retrain",
     )
 
     def closed_form(self) -> ClosedForm:
