@@ -1,4 +1,4 @@
-"""Cards of what there is, `explain`, `doctor`."""
+"""Cards of what there is, `explain`, `devices`, `doctor`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,15 @@ def explain(
 
     with bad_input_ends():
         explain_metric(metric)
+
+
+@app.command(rich_help_panel=CATALOGUE)
+def devices(as_json: JsonOption = False) -> None:
+    """The GPUs there are, which of them we may use, and who has a place on one."""
+    from console.devices import show_devices
+
+    with bad_input_ends():
+        show_devices(as_json)
 
 
 @app.command(rich_help_panel=CATALOGUE)
