@@ -13,7 +13,6 @@ from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
-from engine.spec.presets import locate, read_toml, shipped
 
 
 def list_runs(home: Path | None, as_json: bool) -> None:
@@ -54,7 +53,7 @@ def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
     found = runs.survey(run.plan, run.store)
     kinds = Counter(stage.kind for stage in run.plan.stages.values())
     left = Counter(stage.kind for stage in found.missing)
-    exits = run.exits()
+    exits = run.exits(stage.key for stage in found.missing)
     failed = [
         {"stage": stage.title, "key": stage.key, "reason": str(exits[stage.key].get("reason", ""))}
         for stage in found.missing
@@ -76,6 +75,8 @@ def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
 
 
 def list_presets(as_json: bool) -> None:
+    from engine.spec.presets import read_toml, shipped
+
     told = []
     for name, path in shipped().items():
         raw = read_toml(path)
@@ -89,6 +90,8 @@ def list_presets(as_json: bool) -> None:
 
 
 def show_preset(preset: str) -> None:
+    from engine.spec.presets import locate, read_toml
+
     path = locate(preset)
     read_toml(path)
     say(path.read_text(encoding="utf-8").rstrip("\n"))

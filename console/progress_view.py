@@ -18,7 +18,7 @@ def render(run: Run, progress: Progress) -> Group:
     """The run's bar with the time left, then one line for each stage under way."""
     settled = len(progress.done) + len(progress.failed)
     head = Table.grid(padding=(0, 1))
-    left = progress.seconds_left(run)
+    left = progress.seconds_left()
     told = f"{settled}/{progress.total} stages"
     if progress.failed:
         told += f", {len(progress.failed)} failed"
@@ -37,8 +37,9 @@ def facts(active: Active) -> str:
     """What is known of a stage: its metrics, its probe, how long it has been going."""
     parts = [f"{name} {value:.4g}" for name, value in active.metrics.items()]
     probe = active.probe
-    if isinstance(probe.get("mean"), int | float) and probe.get("count"):
-        parts.append(f"z {probe['mean'] * probe['count'] ** 0.5:+.1f}")
+    mean, count = probe.get("mean"), probe.get("count")
+    if isinstance(mean, int | float) and isinstance(count, int | float) and count > 0:
+        parts.append(f"z {mean * count**0.5:+.1f}")
     parts.append(duration(time.time() - active.since))
     return "  ".join(parts)
 

@@ -11,9 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from console.comparing import print_comparison, rows_of, tuning_of
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
-from console.planning import prepare
 from engine.jobs import runs, supervisor
 from engine.jobs.events import strip_control
 from engine.jobs.follow import Event, Follower, Progress
@@ -35,6 +33,9 @@ def run_preset(
     plain: bool,
 ) -> int:
     """Returns the exit code. Raises BadInput before anything is computed or written."""
+    from console.comparing import rows_of, tuning_of
+    from console.planning import prepare
+
     planned = prepare(preset, overrides, seeds, device)
     place = Home(resolve_home(home)).create()
     run = runs.create(
@@ -46,13 +47,13 @@ def run_preset(
         follower = Follower(run, skip=True)
         process = supervisor.start(run, planned.resources)
         view = _quiet if as_json else _view(plain)
-        interrupted = view(run, Progress.of(run, found.ok), follower, process)
+        interrupted = view(run, Progress(run.plan.stages, found.ok), follower, process)
     state = "done" if found.complete else _outcome(run)
     if as_json:
         told = {"run": run.id, "status": state, "home": str(place.root), "rows": rows_of([run])}
         say_json(told | {"tuning": tuning_of([run])})
     elif not interrupted:
-        print_comparison([run])
+        _compare(run)
         _say_where(run, state, cached=found.complete)
     if interrupted or state == "stopped":
         complain(f"chelate: stopped; `chelate run {preset}` goes on from here.")
@@ -69,11 +70,11 @@ def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
     found = runs.survey(run.plan, run.store)
     if run.supervised():
         with contextlib.suppress(KeyboardInterrupt):
-            _view(plain)(run, Progress.of(run, found.ok), Follower(run), None)
+            _view(plain)(run, Progress(run.plan.stages, found.ok), Follower(run), None)
     state = run.state()
     if state == "running":
         return 0
-    print_comparison([run])
+    _compare(run)
     _say_where(run, state)
     if state in ("failed", "lost"):
         _complain_of_failures(run)
@@ -200,6 +201,12 @@ def _live(
             live.update(render(run, progress))
 
         return _follow(run, follower, process, take)
+
+
+def _compare(run: Run) -> None:
+    from console.comparing import print_comparison  # statistics and presets: not to look on
+
+    print_comparison([run])
 
 
 def _say_where(run: Run, state: str, cached: bool = False) -> None:

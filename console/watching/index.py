@@ -132,21 +132,18 @@ class Index:
         if entry.progress is None:
             entry.tail = EventTail(entry.run.events)
             try:
-                stored = {key for key in entry.run.plan.stages if entry.run.store.has(key)}
-                entry.progress = Progress.of(entry.run, frozenset(stored))
+                stages = entry.run.plan.stages
+                entry.progress = Progress(stages, filter(entry.run.store.has, stages))
             except (BadInput, OSError):
-                entry.progress = Progress(total=0)
+                entry.progress = Progress({})
         assert entry.tail is not None
         progress = entry.progress
         for event in entry.tail.read(MOST):
-            if event["kind"] == "start" and "key" not in event["data"]:
-                progress.active.clear()  # what an earlier session left open
-                progress.failed.clear()
             with contextlib.suppress(TypeError, ValueError, AttributeError):  # of another version
                 progress.take(event)
         left = None
         if progress.total:
-            left = progress.seconds_left(entry.run)
+            left = progress.seconds_left()
         active = sorted(progress.active.values(), key=lambda a: a.slot)
         row = replace(
             entry.row,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.jobs.events import EventTail
 from engine.jobs.runs import Run
+from engine.spec.planned import Stage
 
 Event = dict[str, Any]
 
@@ -21,11 +24,16 @@ class Follower:
         self.run = run
         self._supervisor = EventTail(run.events)
         self._attempts: dict[str, EventTail] = {}
+        self._caught_up = skip
         if skip:
             self._supervisor.read()
 
     def poll(self) -> list[Event]:
-        """What happened since the last call. Attempts' events carry their stage's key."""
+        """What happened since the last call. Attempts' events carry their stage's key.
+
+        The first call tells all of the past, but what ended attempts said is left in their files:
+        of a large run that would be thousands to open.
+        """
         events: list[Event] = []
         for event in self._supervisor.read():
             data = event["data"]
@@ -35,8 +43,10 @@ class Follower:
                 path = self.run.folder / "attempts" / name / "events.jsonl"
                 self._attempts[key] = EventTail(path)
             elif event["kind"] == "end" and key in self._attempts:
-                events += self._attempts.pop(key).read()
+                tail = self._attempts.pop(key)
+                events += tail.read() if self._caught_up else []
             events.append(event)
+        self._caught_up = True
         for tail in self._attempts.values():
             events += tail.read()
         return events
@@ -50,8 +60,8 @@ class Active:
     kind: str
     slot: str
     since: float
-    done: int = 0
-    total: int = 0
+    done: float = 0.0
+    total: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     probe: dict[str, Any] = field(default_factory=dict)
 
@@ -60,22 +70,31 @@ class Active:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
 
-@dataclass
 class Progress:
-    """Where a run stands, from its events alone. Times are epoch seconds."""
+    """Where a run stands, from its events alone. Times are epoch seconds.
 
-    total: int
-    done: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    active: dict[str, Active] = field(default_factory=dict)
-    slots: int = 1
-    began: float = 0.0
-    _seconds: dict[str, float] = field(default_factory=dict)  # stage → what it took here
+    `stages` is the plan's, `done` what the store had before these events. Taking an event and
+    asking for the time left cost the same however many stages there are; an event of a later
+    version, whose data are not as expected, does no harm.
+    """
 
-    @staticmethod
-    def of(run: Run, done: frozenset[str]) -> Progress:
-        return Progress(total=len(run.plan.stages), done=set(done))
+    def __init__(self, stages: Mapping[str, Stage], done: Iterable[str] = ()) -> None:
+        self.total = len(stages)
+        self.done: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self.active: dict[str, Active] = {}
+        self.slots = 1
+        self.began = 0.0
+        self._stages = stages
+        # Kind and sort (with TEE or without) → units that are left: TEE, or 1 for a stage.
+        self._left: dict[tuple[str, str], float] = {}
+        # Of a kind and of a sort: seconds spent here, and on how many units.
+        self._costs: dict[str, tuple[float, float]] = {}
+        for stage in stages.values():
+            self._count(stage, 1)
+        for key in done:
+            self._settle(key, self.done.add)
 
     def take(self, event: Event) -> None:
         kind, data, t = event["kind"], event["data"], float(event["t"])
@@ -84,10 +103,18 @@ class Progress:
         elif "key" in data:
             self._take_from_supervisor(str(data["key"]), kind, data, t)
         elif kind == "start":
-            self.began = t
-            self.slots = max(1, int(data.get("slots", 1)))
+            self._begin(t, max(1, int(_number(data.get("slots")))))
         elif kind == "warning":
             self.warnings.append(str(data.get("text", "")))
+
+    def _begin(self, t: float, slots: int) -> None:
+        """A session begins. What the one before left open or failed at is tried again."""
+        self.began, self.slots = t, slots
+        self.active.clear()
+        for key in self.failed.keys() - self.done:
+            if key in self._stages:
+                self._count(self._stages[key], 1)
+        self.failed.clear()
 
     def _take_from_supervisor(self, key: str, kind: str, data: dict[str, Any], t: float) -> None:
         if kind == "start":
@@ -98,44 +125,73 @@ class Progress:
             self.active.pop(key, None)
             outcome = data.get("outcome")
             if outcome == "failed":
-                self.failed[key] = str(data.get("reason", ""))
+                reason = str(data.get("reason", ""))
+                self._settle(key, lambda key: self.failed.update({key: reason}))
             elif outcome != "stopped":
-                self.done.add(key)
+                self._settle(key, self.done.add)
                 if outcome != "cached":
-                    self._seconds[key] = float(data.get("seconds") or 0.0)
+                    self._learn(key, _number(data.get("seconds")))
 
     def _take_from_stage(self, key: str, kind: str, data: dict[str, Any]) -> None:
         active = self.active.get(key)
         if active is None:
             return
         if kind == "progress":
-            active.done, active.total = int(data.get("done") or 0), int(data.get("total") or 0)
+            active.done, active.total = _number(data.get("done")), _number(data.get("total"))
         elif kind == "metric" and isinstance(data.get("value"), int | float):
             active.metrics[str(data.get("name"))] = float(data["value"])
         elif kind == "probe":
             active.probe = data
 
-    def seconds_left(self, run: Run) -> float | None:
+    # --- how long ----------------------------------------------------------------------------------
+
+    def _settle(self, key: str, note: Callable[[str], None]) -> None:
+        if key in self._stages and key not in self.done and key not in self.failed:
+            self._count(self._stages[key], -1)
+        note(key)
+
+    def _count(self, stage: Stage, times: int) -> None:
+        group = stage.kind, _sort(stage)
+        self._left[group] = self._left.get(group, 0.0) + times * _units(stage)
+
+    def _learn(self, key: str, seconds: float) -> None:
+        stage = self._stages.get(key)
+        if stage is not None:
+            for name in (stage.kind, _sort(stage)):
+                spent, units = self._costs.get(name, (0.0, 0.0))
+                self._costs[name] = spent + seconds, units + _units(stage)
+
+    def _rate(self, kind: str, sort: str) -> float | None:
+        """Seconds per unit."""
+        known = self._costs.get(kind) or self._costs.get(sort)
+        return known[0] / known[1] if known is not None else None
+
+    def seconds_left(self) -> float | None:
         """An estimate from what stages took per TEE, or those without TEE each; of a kind that
         has not been seen yet, from all kinds. None before anything can be said."""
-        costs: dict[str, tuple[float, float]] = {}  # kind, "tee" or "each" → seconds, units
-        stages = run.plan.stages
-        for key, seconds in self._seconds.items():
-            if key in stages:
-                kind, unit = stages[key].kind, stages[key].tee or 1.0
-                for name in (kind, "tee" if stages[key].tee else "each"):
-                    before = costs.get(name, (0.0, 0.0))
-                    costs[name] = before[0] + seconds, before[1] + unit
         left = 0.0
-        for key, stage in stages.items():
-            if key in self.done or key in self.failed:
-                continue
-            known = costs.get(stage.kind) or costs.get("tee" if stage.tee else "each")
-            if known is None and not stage.tee:
-                continue  # small ones, of which nothing is known yet
-            if known is None:
+        for (kind, sort), units in self._left.items():
+            rate = self._rate(kind, sort)
+            if rate is None and sort == "tee" and units > 1e-9:
                 return None
-            active = self.active.get(key)
-            todo = 1 - active.share if active else 1.0
-            left += known[0] / known[1] * (stage.tee or 1.0) * todo
-        return left / self.slots if costs else None
+            left += (rate or 0.0) * units  # small ones, of which nothing is known yet, go free
+        for key, active in self.active.items():
+            stage = self._stages.get(key)
+            if stage is not None and key not in self.done:
+                rate = self._rate(stage.kind, _sort(stage)) or 0.0
+                left -= rate * _units(stage) * active.share
+        return max(0.0, left) / self.slots if self._costs else None
+
+
+def _sort(stage: Stage) -> str:
+    return "tee" if stage.tee else "each"
+
+
+def _units(stage: Stage) -> float:
+    return stage.tee or 1.0
+
+
+def _number(value: Any) -> float:
+    """0 for what is no finite number."""
+    number = float(value) if isinstance(value, int | float) else 0.0
+    return number if math.isfinite(number) else 0.0

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.jobs.home import Home, make_private, write_atomic, write_json
-from engine.jobs.store import Damaged, Store
+from engine.jobs.store import Damaged, Record, Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.keys import canonical, digest
 
@@ -120,18 +120,29 @@ class Run:
             return outcome  # type: ignore[no-any-return]
         return "lost" if self.events.exists() else "queued"
 
-    def exits(self) -> dict[str, dict[str, Any]]:
-        """Stage key → exit.json of its latest attempt in this run."""
+    def exits(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Stage key → exit.json of its latest attempt in this run; of `keys` only, if given."""
         latest: dict[str, dict[str, Any]] = {}
-        for path in (self.folder / "attempts").glob("*/exit.json"):
+        # A large run has thousands of attempts, few of which matter.
+        starts = None if keys is None else {key[:16] for key in keys}
+        for folder in self._attempts():
+            if starts is not None and folder.name.partition(".")[0] not in starts:
+                continue
             try:
-                told = json.loads(path.read_bytes())
+                told = json.loads(Path(folder.path, "exit.json").read_bytes())
                 key = str(told["stage"])
                 if key not in latest or latest[key]["attempt"] < told["attempt"]:
                     latest[key] = told
             except (OSError, ValueError, KeyError, TypeError):
                 continue
         return latest
+
+    def _attempts(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.folder / "attempts") as folders:
+                return list(folders)
+        except OSError:
+            return []
 
 
 def create(
@@ -200,7 +211,7 @@ def every(home: Home) -> Iterator[Run]:
 class Survey:
     """What the store has of a plan. `damaged` objects must be computed again."""
 
-    ok: frozenset[str]
+    ok: Mapping[str, Record]
     damaged: frozenset[str]
     missing: tuple[Stage, ...]
 
@@ -215,23 +226,23 @@ def survey(plan: Plan, store: Store) -> Survey:
     Measurements, which no later stage would verify, are always checked by content. A stage below
     one that is n/a will never have an object and is not missing.
     """
-    ok, damaged, missing = set(), set(), []
+    ok: dict[str, Record] = {}
+    damaged, missing = set(), []
     hopeless: set[str] = set()
     for key, stage in plan.stages.items():
         if any(source in hopeless for source in stage.inputs.values()):
             hopeless.add(key)
             continue
-        state = store.check(key, deep=stage.kind == "audit")
-        if state == "ok":
-            ok.add(key)
-            record = store.record(key)
-            if record is not None and record.na is not None:
+        state, record = store.look(key, deep=stage.kind == "audit")
+        if record is not None:
+            ok[key] = record
+            if record.na is not None:
                 hopeless.add(key)
             continue
         if state == "damaged":
             damaged.add(key)
         missing.append(stage)
-    return Survey(frozenset(ok), frozenset(damaged), tuple(missing))
+    return Survey(ok, frozenset(damaged), tuple(missing))
 
 
 class RunReader:

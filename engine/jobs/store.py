@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from io import BufferedReader
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +42,7 @@ from engine.jobs.lease import (
 )
 
 DONE = "DONE.json"
+SMALL = 1 << 16  # bytes hashed in one go; larger files in pieces
 HALF_MADE = 3600.0  # seconds after which a work folder without an owner is a leftover
 State = Literal["ok", "absent", "damaged"]
 
@@ -99,21 +100,19 @@ class Store:
 
     def path(self, key: str) -> Path:
         """Where the object is or will be. BadInput if `key` is not one."""
-        return self.root / "objects" / check_key(key)[:2] / key
+        return Path(self._folder(key))
+
+    def _folder(self, key: str) -> str:
+        """`path` as text: a survey of a large run makes tens of thousands of them."""
+        return f"{self.root}/objects/{check_key(key)[:2]}/{key}"
 
     def has(self, key: str) -> bool:
         """Whether the stage was committed; says nothing of its files' health (see `check`)."""
-        return (self.path(key) / DONE).is_file()
+        return os.path.isfile(f"{self._folder(key)}/{DONE}")  # noqa: PTH113
 
     def record(self, key: str) -> Record | None:
         """What DONE.json says; None if there is none or it makes no sense."""
-        done = self.path(key) / DONE
-        try:
-            with _open_plain(done) as file:
-                record = _parse_record(json.loads(file.read()))
-        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            return None
-        return record if record.key == key else None
+        return _read_record(self._folder(key), key)
 
     def check(self, key: str, deep: bool = False) -> State:
         """Whether the object is there and whole.
@@ -121,23 +120,32 @@ class Store:
         The quick check compares sizes and times, and hashes only files whose time differs (as in
         a copied store); `deep` hashes every file.
         """
-        if not os.path.lexists(self.path(key)):
-            return "absent"
-        record = self.record(key)
+        return self.look(key, deep)[0]
+
+    def look(self, key: str, deep: bool = False) -> tuple[State, Record | None]:
+        """`check` and, unless it is damaged or absent, what DONE.json says: one reading of it."""
+        folder = self._folder(key)
+        record = _read_record(folder, key)
         if record is None:
-            return "damaged"
+            if not os.path.lexists(folder):
+                return "absent", None
+            record = _read_record(folder, key)  # it may have come in between
+        if record is None:
+            return "damaged", None
         for name, artifact in record.files.items():
-            path = self.path(key) / name
+            path = f"{folder}/{name}"
             try:
-                found = path.lstat()
-                if found.st_size != artifact.size:
-                    return "damaged"
-                suspicious = deep or found.st_mtime_ns != artifact.mtime_ns
-                if suspicious and _hash(path) != artifact.sha256:
-                    return "damaged"
+                if not deep:
+                    found = os.lstat(path)
+                    if found.st_size != artifact.size:
+                        return "damaged", None
+                    if found.st_mtime_ns == artifact.mtime_ns:
+                        continue
+                if _hash(path) != artifact.sha256:
+                    return "damaged", None
             except OSError:
-                return "damaged"
-        return "ok"
+                return "damaged", None
+        return "ok", record
 
     def verify_file(self, key: str, name: str) -> Path:
         """The path of an artifact whose content was just checked. Raises Damaged."""
@@ -153,8 +161,7 @@ class Store:
         """The content of an artifact; the bytes checked are the bytes returned. Raises Damaged."""
         expected = self._artifact(key, name).sha256
         try:
-            with _open_plain(self.path(key) / name) as file:
-                content = file.read()
+            content = _read_plain(f"{self._folder(key)}/{name}")
         except OSError as problem:
             raise Damaged(key, name) from problem
         if hashlib.sha256(content).hexdigest() != expected:
@@ -299,18 +306,33 @@ def _seal(path: Path) -> Artifact:
     return Artifact(digest, found.st_size, found.st_mtime_ns)
 
 
-def _open_plain(path: Path) -> BufferedReader:
+def _open_plain(path: str | Path) -> FileIO:
     """Opens a regular file; OSError for anything else, as a stranger's store may hold links."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "not a plain file", str(path))
-    return file
+    return FileIO(descriptor)
 
 
-def _hash(path: Path) -> str:
+def _read_plain(path: str) -> bytes:
     with _open_plain(path) as file:
+        return file.readall()
+
+
+def _hash(path: str | Path) -> str:
+    with _open_plain(path) as file:
+        if os.fstat(file.fileno()).st_size <= SMALL:
+            return hashlib.sha256(file.readall()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_record(folder: str, key: str) -> Record | None:
+    try:
+        record = _parse_record(json.loads(_read_plain(f"{folder}/{DONE}")))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    return record if record.key == key else None
 
 
 def _rename_if_absent(source: Path, target: Path) -> bool:

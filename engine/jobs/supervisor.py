@@ -28,6 +28,7 @@ from engine.jobs.lease import Lease, process_identity
 from engine.jobs.placing import Pool
 from engine.jobs.runs import Run, survey
 from engine.jobs.schedule import Fate, Schedule
+from engine.jobs.store import Record
 from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
 
@@ -90,14 +91,7 @@ class Supervisor:
         found = survey(self.run.plan, self.run.store)
         for key in found.damaged:
             self._discard(key)
-        return {key: self._fate_of(key) for key in found.ok}
-
-    def _fate_of(self, key: str) -> Fate:
-        """Of a stage that has ended without failing for good, by what the store has."""
-        record = self.run.store.record(key)
-        if record is None:
-            return "failed"
-        return "n/a" if record.na is not None else "done"
+        return {key: _fate_of(record) for key, record in found.ok.items()}
 
     def _finished(self) -> bool:
         if any(worker.stage is not None for worker in self.workers):
@@ -193,7 +187,7 @@ class Supervisor:
             return
         self._report_end(stage, end)
         if outcome != "stopped":
-            self.schedule.settle(stage.key, self._fate_of(stage.key))
+            self.schedule.settle(stage.key, _fate_of(self.run.store.record(stage.key)))
 
     def _report_end(self, stage: Stage, end: dict[str, Any]) -> None:
         told = {k: end.get(k) for k in ("outcome", "reason", "seconds", "tee", "peak_bytes")}
@@ -213,8 +207,12 @@ class Supervisor:
         if stage is None:
             return
         self.run.store.sweep()  # what it was making
-        if self.run.store.has(stage.key):  # it died after the commit
-            self.schedule.settle(stage.key, "done")
+        record = self.run.store.record(stage.key)
+        if record is not None:  # it died after the commit, before it could say so
+            outcome = "done" if record.na is None else "na"
+            end = {"outcome": outcome, "reason": record.na or "", "seconds": record.seconds}
+            self._report_end(stage, end | {"tee": record.tee})
+            self.schedule.settle(stage.key, _fate_of(record))
             return
         code = worker.process.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -272,6 +270,13 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(max(0.0, deadline - time.monotonic()))
             worker.destroy()
+
+
+def _fate_of(record: Record | None) -> Fate:
+    """Of a stage that was tried, by what the store has."""
+    if record is None:
+        return "failed"
+    return "n/a" if record.na is not None else "done"
 
 
 def start(run: Run, resources: Resources) -> subprocess.Popen[bytes]:
