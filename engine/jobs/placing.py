@@ -71,7 +71,8 @@ class Pool:
         used = {seat.slot.name for seat in seats}
         rest = [slot for slot in self.slots if slot.name not in used]
         if self._locks is None:
-            return Seat(rest[0]) if rest else None
+            crowded = roomier is not None and seats  # the cores share one memory
+            return Seat(rest[0]) if rest and not crowded else None
         by_device: dict[str, list[Slot]] = {}
         for slot in rest:
             by_device.setdefault(slot.gpu or "", []).append(slot)

@@ -25,7 +25,7 @@ from engine.jobs.events import EventWriter
 from engine.jobs.hired import WorkerProcess
 from engine.jobs.home import Home, write_json
 from engine.jobs.lease import Lease, process_identity
-from engine.jobs.placing import Pool
+from engine.jobs.placing import Pool, Room
 from engine.jobs.runs import Run, survey
 from engine.jobs.schedule import Fate, Schedule
 from engine.jobs.store import Record
@@ -55,7 +55,8 @@ class Supervisor:
         self.selector = selectors.DefaultSelector()
         self.stopping = False
         self.deadline: float | None = None
-        self.next_hire = 0.0  # monotonic: no device had room until then
+        self.cramped: list[tuple[Stage, Room]] = []  # ran out of memory, wait for more
+        self.next_hire = {True: 0.0, False: 0.0}  # any room or more room → not before (monotonic)
         self.gone_since: float | None = None
         self.told_wait = False
 
@@ -96,7 +97,7 @@ class Supervisor:
     def _finished(self) -> bool:
         if any(worker.stage is not None for worker in self.workers):
             return False
-        return self.stopping or not self.schedule.waits
+        return self.stopping or not (self.schedule.waits or self.cramped)
 
     def _hand_out(self) -> None:
         now = time.monotonic()
@@ -105,6 +106,7 @@ class Supervisor:
         self.pool.refresh([worker.seat for worker in self.workers])
         if self.stopping:
             return
+        self._hand_out_cramped()
         idle = [worker for worker in self.workers if worker.idle]
         while self.schedule.has_ready:
             worker = idle.pop() if idle else self._hire()
@@ -116,13 +118,31 @@ class Supervisor:
             if now - worker.since > IDLE:
                 worker.dismiss()  # others may want its place, or the memory
 
-    def _hire(self) -> WorkerProcess | None:
+    def _hand_out_cramped(self) -> None:
+        """What ran out of memory gets a new worker where there is more room than there was; when
+        nothing else goes on here, wherever there is a place."""
+        while self.cramped:
+            stage, room = self.cramped[0]
+            busy = any(worker.stage is not None for worker in self.workers)
+            alone = not busy and not self.schedule.has_ready
+            for worker in self.workers if alone else ():
+                worker.dismiss()
+            if alone and self.workers:
+                return  # as soon as they are gone
+            hired = self._hire(None if alone else room)
+            if hired is None:
+                return
+            del self.cramped[0]
+            hired.give(self.run, stage)
+
+    def _hire(self, roomier: Room | None = None) -> WorkerProcess | None:
         """A new worker, if there may be one more and a device has room for it."""
-        if len(self.workers) >= self.width or time.monotonic() < self.next_hire:
+        now = time.monotonic()
+        if len(self.workers) >= self.width or now < self.next_hire[roomier is None]:
             return None
-        seat = self.pool.take([worker.seat for worker in self.workers])
+        seat = self.pool.take([worker.seat for worker in self.workers], roomier)
         if seat is None:
-            self.next_hire = time.monotonic() + SEAT_WAIT
+            self.next_hire[roomier is None] = now + SEAT_WAIT
             self._tell_of_waiting()
             return None
         self.gone_since, self.told_wait = None, False
@@ -166,7 +186,11 @@ class Supervisor:
             )  # fmt: skip
         elif "ended" in message and stage is not None:
             worker.stage = None
-            self._judge(stage, message)
+            cause = message.get("cause")
+            if cause is not None:  # whatever went wrong in it, it takes it along
+                worker.dismiss()
+            if cause not in ("oom", "device") or not self._retry_elsewhere(worker, stage, message):
+                self._judge(stage, message)
 
     def _judge(self, stage: Stage, end: dict[str, Any]) -> None:
         outcome = end["outcome"]
@@ -188,6 +212,23 @@ class Supervisor:
         self._report_end(stage, end)
         if outcome != "stopped":
             self.schedule.settle(stage.key, _fate_of(self.run.store.record(stage.key)))
+
+    def _retry_elsewhere(self, worker: WorkerProcess, stage: Stage, end: dict[str, Any]) -> bool:
+        """Once more, as it is, in a new process: after out of memory only where there is more room.
+
+        False if that has been tried, or if we are to stop.
+        """
+        if self.stopping or not self._count_try(stage.key):
+            return False
+        place = worker.seat.slot.name
+        if end["cause"] == "oom":
+            self.cramped.append((stage, Room(worker.seat.slot.gpu, worker.seat.free)))
+            told = f"out of memory on {place}; once more where there is more room"
+        else:
+            self.schedule.again(stage.key)
+            told = f"{place} failed: {end['reason']}; trying again"
+        self.events.emit("warning", text=f"{stage.title}: {told}")
+        return True
 
     def _report_end(self, stage: Stage, end: dict[str, Any]) -> None:
         told = {k: end.get(k) for k in ("outcome", "reason", "seconds", "tee", "peak_bytes")}

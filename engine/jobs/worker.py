@@ -2,6 +2,7 @@
 
     supervisor → worker (stdin):   {"run": folder, "stage": {…}}            one line a stage
     worker → supervisor (fd):      {"started": key, "attempt": n}, {"ended": key, "outcome": …}
+                                   with a "cause" where the process should not be used again
 
 The only door from the job engine into the lab. It ends when its stdin closes, so it never outlives
 its supervisor by more than the stage under way, whose result it still commits.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -59,6 +61,7 @@ class Worker:
             self.tell(**self.run(Path(order["run"]), stage))
             if self.stopping:
                 return
+            release_memory(self.device)
 
     def tell(self, **message: Any) -> None:
         # The supervisor may be gone; the stage's result is in the store all the same.
@@ -98,7 +101,7 @@ class Worker:
         from engine.lab.context import Failed, NotApplicable, Stopped
         from engine.lab.stages import RUN
 
-        outcome, reason, na, tee = "done", "", None, 0.0
+        outcome, reason, na, tee, cause = "done", "", None, 0.0, {}
         with self.store.begin(stage.key, lease.attempt) as work:
             try:
                 context = StageContext(self, stage, work, events)
@@ -133,9 +136,9 @@ class Worker:
                 last = traceback.extract_tb(error.__traceback__)[-1]
                 place = f"{Path(last.filename).name}:{last.lineno}"
                 told = str(error).strip().split("\n")[0][:300]
-                outcome = "failed"
+                outcome, cause = "failed", {"cause": cause_of(error)}
                 reason = f"{type(error).__name__}: {told} ({place}; {folder / 'output.log'})"
-        return self._end(outcome, reason, began, tee)
+        return self._end(outcome, reason, began, tee) | cause
 
     def _end(self, outcome: str, reason: str, began: float, tee: float) -> dict[str, Any]:
         return {
@@ -232,7 +235,35 @@ def prepare_torch(device: str, threads: int) -> dict[str, Any]:
     env: dict[str, Any] = {"torch": torch.__version__, "device": device, "threads": threads}
     if device == "cuda":
         env["gpu"] = torch.cuda.get_device_name()
+    gc.freeze()  # what is loaded by now stays: collecting after a stage need not look at it
     return env
+
+
+def release_memory(device: str) -> None:
+    """Give back what a stage left, so that the thousandth finds as much room as the first."""
+    gc.collect()
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()  # another worker on this GPU may need it
+
+
+def cause_of(error: Exception) -> str:
+    """What kind of failure an exception is that no stage foresees.
+
+    "oom": memory ran out, which more room may cure. "device": the GPU failed, and this process
+    cannot use it any more. "error": anything else.
+    """
+    import torch
+
+    oom = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+    told = str(error)
+    signs = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+    if isinstance(error, MemoryError | oom) or any(sign in told for sign in signs):
+        return "oom"
+    if "CUDA error" in told or isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return "device"
+    return "error"
 
 
 @contextlib.contextmanager
