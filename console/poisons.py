@@ -18,7 +18,7 @@ from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
 from engine.spec.component import Attack
 from engine.spec.errors import BadInput
-from engine.spec.poisons import GIVES, PoisonFolder, largest_change, write_poison
+from engine.spec.poisons import GIVES, PoisonFolder, largest_change, raw_space, write_poison
 from engine.spec.registry import find
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Picture = NDArray[np.float64]  # [H, W, 3] in [0, 1]
 
 SHOWN, MOST_SHOWN = 4, 64  # rows of a terminal, rows of a contact sheet
+STRIP = 4  # height of a table's row in pictures
 RAMP = " .:-=+*#%@"
 
 
@@ -69,8 +70,25 @@ class Made:
                 f"run {self.run.id}: the poison of {self.title} is not in the store (yet); run it."
             ) from None
 
-    def clean(self, part: str, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """uint8 [P, C, H, W]: rows of "train" or "test", as the data set has them."""
+    def starts(self) -> list[int] | None:
+        """The training row that each poisoned row was before: itself, or for added rows the one the
+        attack selected to start from. None where nobody knows (added rows that were imported)."""
+        from safetensors.numpy import load
+
+        rows = [int(row) for row in self.tensors()["rows"]]
+        if max(rows) < _counts(self)[0]:
+            return rows
+        select = self.run.plan.stages[self.key].inputs["select"]
+        try:
+            selected = load(self.run.store.open_verified(select, "rows.safetensors"))["poisoned"]
+        except Damaged:
+            raise BadInput(
+                f"run {self.run.id}: its selection is not in the store; run it."
+            ) from None
+        return [int(row) for row in selected] if len(selected) == len(rows) else None
+
+    def clean(self, part: str, rows: Sequence[int]) -> NDArray[Any]:
+        """[P, C, H, W]: rows of "train" or "test", as the data set has them (see `raw_space`)."""
         from safetensors import safe_open
 
         data = self.run.plan.stages[self.run.plan.stages[self.key].inputs["data"]]
@@ -126,6 +144,7 @@ def export_poisons(
             {
                 "folder": str(written.path),
                 "rows": len(written.rows),
+                "added": written.added,
                 "largest_change": change,
                 "epsilon": epsilon,
                 "unit_box": boxed,
@@ -135,22 +154,22 @@ def export_poisons(
         if not as_json:
             bound = "" if epsilon is None else f" of {epsilon:.4f}"
             box = "within [0, 1]" if boxed else "not within [0, 1]"
-            say(f"{written.path}: {len(written.rows)} rows, changed by {change:.4f}{bound}, {box}")
+            rows = f"{len(written.rows)} {'added ' * written.added}rows"
+            changed = "" if change is None else f", changed by {change:.4f}{bound}"
+            say(f"{written.path}: {rows}{changed}, {box}")
     if as_json:
         say_json({"run": run.id, "poisons": told})
 
 
-def export(made: Made, folder: Path) -> tuple[PoisonFolder, float]:
-    """One poison as a folder; returns it as read back, and its largest change of a pixel."""
+def export(made: Made, folder: Path) -> tuple[PoisonFolder, float | None]:
+    """One poison as a folder; returns it as read back, and its largest change of a pixel, where it
+    is known what the rows were."""
     tensors, facts = made.tensors(), made.facts()
     stage = made.run.plan.stages[made.key]
     config = stage.config["attack"]
     attack = find("attack", config["name"]).model_validate(config)
     assert isinstance(attack, Attack)
-    rows = tensors["rows"]
     train, test = _counts(made)
-    if int(rows.max()) >= train:
-        raise BadInput(f"{made.title} adds rows to the data; only changed rows can be exported.")
     data = made.run.plan.stages[stage.inputs["data"]].config
     epsilon = facts["facts"].get("epsilon")
     inputs = tensors["inputs"]
@@ -180,8 +199,9 @@ def export(made: Made, folder: Path) -> tuple[PoisonFolder, float]:
         },
     }
     written = write_poison(folder, tensors, manifest)
-    change = largest_change(written, made.clean("train", written.rows))
-    if epsilon is not None and change > epsilon:
+    starts = made.starts()
+    change = None if starts is None else largest_change(written, made.clean("train", starts))
+    if epsilon is not None and change is not None and change > epsilon:
         written.wrong(f"changes a pixel by {change:g}, more than its bound {epsilon:g}")
     return written, change
 
@@ -243,8 +263,9 @@ def sheet(made: Made, count: int) -> Sheet:
     config = made.run.plan.stages[made.run.plan.stages[made.key].inputs["data"]].config
     classes = [strip_control(str(name)) for name in config["classes"]]
     rows = [int(row) for row in tensors["rows"][:count]]
-    base = made.clean("train", rows) / 255.0
     poison = tensors["inputs"][:count].astype(np.float64)
+    starts = made.starts()
+    base = poison if starts is None else raw_space(made.clean("train", starts[:count]))
     change = poison - base
     scale = float(np.abs(change).max()) or 1.0
     labels = [int(label) for label in tensors["labels"][:count]]
@@ -252,24 +273,29 @@ def sheet(made: Made, count: int) -> Sheet:
     target, aim = None, ""
     if "target_row" in facts:
         row = int(facts["target_row"])
-        target = _picture(made.clean("test", [row])[0] / 255.0)
+        target = _picture(raw_space(made.clean("test", [row]))[0])
         true, wanted = (classes[int(facts[key])] for key in ("true_class", "adversarial"))
         aim = f"; target: test row {row}, {true}, to be taken for {wanted}"
-    title = (
-        f"{made.title}: {len(tensors['rows'])} rows; base, poison, difference "
-        f"(grey: none, full: {scale:.3f}){aim}"
-    )
+    columns = f"base, poison, difference (grey: none, full: {scale:.3f})"
     shown = [
         [_picture(b), _picture(p), _picture(0.5 + c / (2 * scale))]
         for b, p, c in zip(base, poison, change, strict=True)
     ]
+    if starts is None:
+        columns = "poison (what the added rows were is not known)"
+        shown = [[poison] for _, poison, _ in shown]
+    title = f"{made.title}: {len(tensors['rows'])} rows; {columns}{aim}"
     return Sheet(title, shown, told, scale, target)
 
 
 def _picture(image: NDArray[Any]) -> Picture:
-    """[C, H, W] as [H, W, 3] in [0, 1]; one channel is grey, more than three show the first three."""
+    """[C, H, W] as [H, W, 3] in [0, 1]; one channel is grey, more than three show the first three.
+
+    A table's row [C, 1, 1] is a grey strip, its columns from left to right."""
     import numpy as np
 
+    if image.shape[1:] == (1, 1):
+        image = np.broadcast_to(image.reshape(1, 1, -1), (1, STRIP, len(image)))
     channels = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
     return np.clip(channels.transpose(1, 2, 0).astype(np.float64), 0, 1)
 

@@ -40,6 +40,7 @@ def choose(rule: dict[str, Any], rows: np.ndarray, labels: np.ndarray, seed: int
     {…, "paired": true}            an even number
     {…, "control": true}           as many others by the same rule, none of them poisoned
     {"rows": [...]}                these very rows
+    {"added": n}                   none: n rows come from elsewhere (its control: n at random)
     `labels` are those of all rows of the data set, int64. Raises Failed where rows were cut off for
     validation, ValueError where too few qualify.
     """
@@ -53,6 +54,8 @@ def choose(rule: dict[str, Any], rows: np.ndarray, labels: np.ndarray, seed: int
                 f"{seed}: set validation = 0, or take the seed and share it was made with"
             )
         return given
+    if "added" in rule and not rule.get("control"):
+        return rows[:0]
     wanted = poisoned_count(rule, len(rows))
     if "each" in rule:
         groups = [(rows[labels[rows] == c], wanted // 2, f"poison {c}") for c in rule["each"]]

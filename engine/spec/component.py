@@ -276,6 +276,10 @@ class Attack(Listed):
         """What this one gives, where that depends on more than the class."""
         return self.gives
 
+    def adds(self) -> bool:
+        """Whether this one adds rows, where that depends on more than the class."""
+        return self.appends
+
     def craft(self, data: TrainingSet, rows: torch.Tensor, seed: int) -> Poison:
         """The poison of the selected `rows` (int64 [P]) of a clean training set."""
         raise NotImplementedError
@@ -314,8 +318,10 @@ class Attack(Listed):
 
 
 def poisoned_count(rule: dict[str, Any], rows: int) -> int:
-    """How many of `rows` training rows a selection rule poisons: as many as it lists, or the share
-    of all, rounded; with "paired", one less if that is odd."""
+    """How many of `rows` training rows a selection rule poisons: as many as it lists or adds, or the
+    share of all, rounded; with "paired", one less if that is odd."""
+    if "added" in rule:
+        return int(rule["added"])
     if "rows" in rule:
         return len(rule["rows"])
     count = round(float(rule["share"]) * rows)

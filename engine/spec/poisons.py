@@ -1,6 +1,7 @@
 """A poison as a folder that people pass on: poison.safetensors and poison.json, nothing else read.
 
-poison.safetensors  rows int64 [P], inputs float32 [P, C, H, W], labels int64 [P], and extras:
+poison.safetensors  rows int64 [P] (of the data, or all behind their last: added), inputs float32
+                    [P, C, H, W], labels int64 [P], and extras:
                     noise float32 [P, C, H, W]; trigger_keep, trigger_add float32 [C, H, W]
 poison.json         v, data (digest, train, test, shape, classes), attack, gives, movable, facts,
                     bounds (epsilon or null, unit_box), made (run, attack, seed, unit)
@@ -45,6 +46,11 @@ class PoisonFolder:
     @property
     def gives(self) -> frozenset[str]:
         return frozenset(self.manifest["gives"])
+
+    @property
+    def added(self) -> bool:
+        """Whether its rows are added to the data instead of replacing some."""
+        return int(self.arrays["rows"][0]) >= int(self.manifest["data"]["train"])
 
     @property
     def rows(self) -> list[int]:
@@ -179,10 +185,14 @@ def _check_arrays(found: PoisonFolder) -> None:
         if not np.isfinite(array).all():
             found.wrong(f"{name} holds values that are not finite")
     rows, labels = arrays["rows"], arrays["labels"]
-    if rows.min() < 0 or rows.max() >= data["train"] or not (np.diff(rows) > 0).all():
+    train = int(data["train"])
+    replaced = rows.min() >= 0 and rows.max() < train and (np.diff(rows) > 0).all()
+    if not replaced and not np.array_equal(rows, np.arange(train, train + count)):
         found.wrong(
-            f"rows must ascend within 0 … {data['train'] - 1}; added rows are not supported"
+            f"rows must ascend within 0 … {train - 1}, or be added as {train}, {train + 1}, …"
         )
+    if found.added and "noise" in found.gives:
+        found.wrong("added rows cannot give 'noise': its audit looks at what a row was before")
     if labels.min() < 0 or labels.max() >= len(data["classes"]):
         found.wrong(f"labels must lie in 0 … {len(data['classes']) - 1}")
     inputs = arrays["inputs"]
@@ -210,12 +220,20 @@ def check_fit(found: PoisonFolder, data: DataInfo) -> None:
 
 
 def largest_change(found: PoisonFolder, base: np.ndarray) -> float:
-    """max |x' - x| in raw space; `base` holds the clean uint8 inputs of the rows, [P, C, H, W]."""
+    """max |x' - x| in raw space; `base` holds the inputs they were, as stored, [P, C, H, W]."""
     import numpy as np
 
-    # As the learner sees a clean row: float32 of a byte over 255.
-    clean = (base.astype(np.float32) / np.float32(255)).astype(np.float64)
-    return float(np.abs(found.arrays["inputs"].astype(np.float64) - clean).max())
+    change = found.arrays["inputs"].astype(np.float64) - raw_space(base).astype(np.float64)
+    return float(np.abs(change).max())
+
+
+def raw_space(stored: np.ndarray) -> np.ndarray:
+    """float32, as the learner sees a clean row: a byte over 255, or a table's number as it is."""
+    import numpy as np
+
+    if stored.dtype == np.uint8:
+        return stored.astype(np.float32) / np.float32(255)
+    return stored.astype(np.float32)
 
 
 def _whole(value: object) -> bool:

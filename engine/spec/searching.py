@@ -101,8 +101,8 @@ class _Lines:
         self.attack_title = attack_title
         self.audit = audit
         self.count = poisoned_count(attack.selection(), setting.rows)
-        self.rows = setting.rows + self.count * attack.appends
-        left = setting.rows - self.count * (not attack.appends)
+        self.rows = setting.rows + self.count * attack.adds()
+        left = setting.rows - self.count * (not attack.adds())
         if audit is None and self.count >= left:
             raise BadInput(
                 f"tune: {self.count} of {setting.rows} training rows are poisoned: {left} clean ones "

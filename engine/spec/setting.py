@@ -153,7 +153,7 @@ class Setting:
                 f"attacks.{name}.share = {share}: poisons none of {self.rows} training rows; the "
                 f"smallest that poisons one is {1 / self.rows:.2g}."
             )
-        if count >= self.rows and not attack.appends:
+        if count >= self.rows and not attack.adds():
             raise BadInput(f"attacks.{name}.share = {share}: leaves no row to retain.")
         self._refuse_kind("attack", attack)
         attack.check(self.info, self.rows)
@@ -200,7 +200,7 @@ class Setting:
             threads=self.threads,
         )
         poisoned = base | {"craft": craft} | frozen
-        retained = base | frozen if attack.appends else base | {"exclude": select} | frozen
+        retained = base | frozen if attack.adds() else base | {"exclude": select} | frozen
         shown = {"attack": attack.config()}
         title = f"train {attack_title} {which}{suffix}"
         trained = self._train(title, poisoned, seed, "paired", shown)

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from harness import TINY, Computed, run_json
+from harness import DATA, TINY, Computed, run_json
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from console.cli import app
-from engine.spec.poisons import MANIFEST, TENSORS, read_poison
+from console.poisons import STRIP, Made, _picture
+from engine.spec.poisons import MANIFEST, TENSORS, raw_space, read_poison
+from engine.spec.presets import load
+from tests.helpers import run_plan
 
 ATTACK = 'attacks = [{ name = "gaussian" }]'
 
@@ -78,6 +81,73 @@ def test_a_poison_can_be_looked_at(shared: Computed, tmp_path: Path) -> None:
     assert "exists already" in invoke(*words, "--out", out, code=2).stderr
     assert ".png" in invoke(*words, "--out", tmp_path / "sheet.pkl", code=2).stderr
     assert "gaussian seed 0" in invoke(*words, "--seed", "7", code=2).stderr
+
+
+def only(attack: str, audits: str = '{ name = "accuracy" }') -> str:
+    """One seed of the tiny preset with another attack and other audits."""
+    both = '{ name = "accuracy" }, { name = "gaussian" }'
+    text = TINY.replace("[0, 1]", "[0]").replace(ATTACK, f"attacks = [{attack}]")
+    assert both in text
+    return text.replace(both, audits)
+
+
+def test_added_rows_leave_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poison that is added: shown beside the rows it started from, exported, imported."""
+    preset, home, out = tmp_path / "added.toml", tmp_path / "home", tmp_path / "out"
+    preset.write_text(only('{ name = "appended-label-flip" }'))
+    made = run_json(preset, home)
+    show = ("poison", "show", made["run"], "--home", home, "--rows", "2")
+    text = invoke(*show).stdout
+    assert "row 300, as" in text and "base, poison, difference" in text
+    told = json.loads(
+        invoke("poison", "export", made["run"], out, "--home", home, "--json").stdout
+    )["poisons"][0]  # fmt: skip
+    assert told["added"] and told["largest_change"] == 0 and told["unit_box"]
+    folder = Path(told["folder"])
+    assert read_poison(folder).rows == list(range(300, 300 + told["rows"]))
+
+    preset.write_text(only(f'{{ name = "imported", path = "{folder}" }}'))
+    again = run_plan(load(str(preset)), tmp_path / "here")
+    accuracy = {
+        cell.method: again.metrics(method=cell.method, budget=cell.budget)["test_accuracy"]
+        for cell in again.plan.cells
+        if cell.budget in (None, 0.25)
+    }
+    assert len(accuracy) == 4
+    for row in made["rows"]:
+        if row["metric"] == "test_accuracy" and row["budget"] in (None, 0.25):
+            assert row["mean"] == accuracy[row["method"]], row["method"]
+    monkeypatch.setattr(Made, "starts", lambda _: None)  # as it is for a poison that was imported
+    assert "what the added rows were is not known" in invoke(*show).stdout
+
+
+def test_a_tables_row_is_a_strip_in_its_own_units() -> None:
+    row = np.linspace(0, 1, 13, dtype=np.float32)
+    assert np.array_equal(raw_space(row), row)
+    assert np.array_equal(
+        raw_space(np.array([0, 51, 255], dtype=np.uint8)), np.float32([0, 0.2, 1])
+    )
+    strip = _picture(row.reshape(13, 1, 1))
+    assert strip.shape == (STRIP, 13, 3) and np.allclose(strip[2, :, 1], row)
+
+
+@pytest.mark.slow
+def test_a_tables_poison_is_a_strip_within_its_bound(tmp_path: Path) -> None:
+    preset, home, sheet = tmp_path / "table.toml", tmp_path / "home", tmp_path / "sheet.png"
+    attack = '{ name = "gradient-matching", epsilon = 0.125, share = 0.05, targets = 1, steps = 8 }'
+    text = only(attack).replace(DATA, 'data = { name = "bundled-table", table = "wine" }')
+    assert DATA not in text
+    preset.write_text(text)
+    run = run_json(preset, home)["run"]
+    shown = invoke("poison", "show", run, "--home", home, "--rows", "2", "--out", sheet).stdout
+    assert "full: 0.125" in shown
+    with Image.open(sheet) as page:
+        # A target and two rows, of three strips: 13 columns, 4 high, 7 times as large.
+        assert page.size == (3 * (13 * 7 + 4) + 4, 3 * (4 * 7 + 4) + 4)
+        assert len(np.unique(np.asarray(page))) > 10
+    told = invoke("poison", "export", run, tmp_path / "out", "--home", home, "--json").stdout
+    (one,) = json.loads(told)["poisons"]
+    assert 0.1 < one["largest_change"] <= one["epsilon"] == 0.125
 
 
 def test_other_data_are_refused_before_anything_runs(exported: Path, tmp_path: Path) -> None:
@@ -172,7 +242,11 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a label too large": (tensor("labels", lambda a: a + 10), "labels must lie"),
     "a negative row": (tensor("rows", lambda a: a - 10_000), "rows must ascend"),
     "a row twice": (tensor("rows", lambda a: a * 0), "rows must ascend"),
-    "added rows": (tensor("rows", lambda a: a + 300), "added rows"),
+    "added rows": (tensor("rows", lambda a: a + 300), "be added as 300, 301"),
+    "noise in added rows": (
+        tensor("rows", lambda a: np.arange(300, 300 + len(a))),
+        "added rows cannot give 'noise'",
+    ),
     "no rows": (tensor("rows", lambda a: a[:0]), "at least one"),
     "a fact that is text": (told({"facts.noise_std": "0.3"}), "finite numbers"),
     "a target that is not": (told({"facts.target_row": 1e9}), "target_row"),

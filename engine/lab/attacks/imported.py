@@ -43,7 +43,7 @@ class Imported(Attack):
         needs="a poison folder, the same data set, and rows that training has (validation = 0, or "
         "the seed it was made with)",
         cost="none beyond training",
-        deviations="poison that adds rows cannot be imported",
+        deviations="what the attack itself knew (a residual, a baseline beside it) stays behind",
     )
 
     def units(self, data: DataInfo, seed: int) -> list[tuple[int, Self]]:
@@ -79,8 +79,12 @@ class Imported(Attack):
     def offers(self) -> frozenset[str]:
         return self.folder().gives
 
+    def adds(self) -> bool:
+        return self.folder().added
+
     def selection(self) -> dict[str, Any]:
-        return {"rows": self.folder().rows}
+        found = self.folder()
+        return {"added": len(found.rows)} if found.added else {"rows": found.rows}
 
     def check(self, data: DataInfo, rows: int) -> None:
         check_fit(self.folder(), data)
@@ -94,10 +98,10 @@ class Imported(Attack):
         found = self.folder()
         told = {name: torch.from_numpy(a).to(rows.device) for name, a in found.arrays.items()}
         given, inputs, labels = (told.pop(name) for name in ("rows", "inputs", "labels"))
-        if not torch.equal(given, rows):
+        if not found.added and not torch.equal(given, rows):
             raise Failed("the poison's rows are not those that were selected")
         epsilon = found.manifest["bounds"]["epsilon"]
-        if epsilon is not None:
+        if epsilon is not None and not found.added:
             change = float((inputs.double() - data.base(rows).double()).abs().max())
             if change > epsilon:
                 raise Failed(f"the poison changes a pixel by {change:g}; its bound is {epsilon:g}")
