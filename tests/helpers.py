@@ -88,6 +88,12 @@ class LocalContext:
         if self.stop_after is not None and self.asked > self.stop_after:
             raise Stopped
 
+    def checkpoint(self, loop: str, step: int, save: Callable[[Path], None]) -> None:
+        self.raise_if_stopped()
+
+    def resume(self, loop: str, load: Callable[[Path], None]) -> int | None:
+        return None
+
 
 DONE = "done.json"
 NA = "na.json"

@@ -61,7 +61,10 @@ class WorkerProcess:
             "inputs": stage.inputs, "after": stage.after, "tee": stage.tee,
         }  # fmt: skip
         assert self.process.stdin is not None
-        line = json.dumps({"run": str(run.folder), "stage": told}).encode() + b"\n"
+        order: dict[str, Any] = {"run": str(run.folder), "stage": told}
+        if (seconds := run.checkpoint_seconds) is not None:
+            order["checkpoint_seconds"] = seconds
+        line = json.dumps(order).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(line)
             self.process.stdin.flush()

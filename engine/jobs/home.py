@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
+import stat
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from engine.spec.errors import BadInput
 
+SMALL = 1 << 16  # bytes hashed in one go; larger files in pieces
 PRIVATE = 0o700  # models and data may be confidential, and other people use the same server
 
 
@@ -106,6 +110,30 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """`value` as strict JSON (a NaN raises ValueError) with sorted keys, written atomically."""
     write_atomic(path, json.dumps(value, allow_nan=False, sort_keys=True) + "\n")
+
+
+def open_plain(path: str | Path) -> FileIO:
+    """Opens a regular file; OSError for anything else, as a stranger's store may hold links."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return FileIO(descriptor)
+
+
+def read_plain(path: str | Path) -> bytes:
+    with open_plain(path) as file:
+        return file.readall()
+
+
+def hash_file(path: str | Path, *, durable: bool = False) -> str:
+    """sha256 of a plain file; `durable`: once it is on the disk."""
+    with open_plain(path) as file:
+        if durable:
+            os.fsync(file.fileno())
+        if os.fstat(file.fileno()).st_size <= SMALL:
+            return hashlib.sha256(file.readall()).hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fsync_folder(folder: Path) -> None:

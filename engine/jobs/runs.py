@@ -16,6 +16,7 @@ import json
 import os
 import re
 import time
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +79,15 @@ class Run:
 
         path = self.folder / "experiment.toml"
         return validate(read_toml(path), where=str(path))
+
+    @cached_property
+    def checkpoint_seconds(self) -> float | None:
+        """compute.checkpoint_seconds, read without pydantic; None if it cannot be read."""
+        try:
+            told = tomllib.loads((self.folder / "experiment.toml").read_text("utf-8"))
+            return float(told["compute"]["checkpoint_seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
@@ -173,6 +183,11 @@ def create(
                 "chelate": version("chelate"),
             },
         )
+    else:
+        known = Run(home, run.id).experiment
+        if known.compute != experiment.compute:  # where and how is as asked last
+            moved = known.model_copy(update={"compute": experiment.compute})
+            write_atomic(run.folder / "experiment.toml", to_toml(moved, full=True))
     return run
 
 

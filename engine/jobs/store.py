@@ -3,6 +3,7 @@
     objects/<key[:2]>/<key>/   artifacts and DONE.json (their hashes, what made them)
     work/<key>.<attempt>…/     a result in the making: owner.json and object/
     leases/                    who works on what (lease.py)
+    checkpoints/<key>/         where a stage under way can go on from (checkpoints.py)
     quarantine/                damaged objects on their way out; discarded.jsonl says why
 
 Same key, same result, so nothing is ever overwritten. A result is built in a work folder, made
@@ -27,11 +28,18 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.jobs.home import fsync_folder, make_private, write_json
+from engine.jobs.checkpoints import sweep_checkpoints
+from engine.jobs.home import (
+    fsync_folder,
+    hash_file,
+    make_private,
+    open_plain,
+    read_plain,
+    write_json,
+)
 from engine.jobs.lease import (
     Identity,
     check_key,
@@ -42,7 +50,6 @@ from engine.jobs.lease import (
 )
 
 DONE = "DONE.json"
-SMALL = 1 << 16  # bytes hashed in one go; larger files in pieces
 HALF_MADE = 3600.0  # seconds after which a work folder without an owner is a leftover
 State = Literal["ok", "absent", "damaged"]
 
@@ -98,6 +105,10 @@ class Store:
     def leases(self) -> Path:
         return self.root / "leases"
 
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
     def path(self, key: str) -> Path:
         """Where the object is or will be. BadInput if `key` is not one."""
         return Path(self._folder(key))
@@ -141,7 +152,7 @@ class Store:
                         return "damaged", None
                     if found.st_mtime_ns == artifact.mtime_ns:
                         continue
-                if _hash(path) != artifact.sha256:
+                if hash_file(path) != artifact.sha256:
                     return "damaged", None
             except OSError:
                 return "damaged", None
@@ -151,7 +162,7 @@ class Store:
         """The path of an artifact whose content was just checked. Raises Damaged."""
         path = self.path(key) / name
         try:
-            if _hash(path) == self._artifact(key, name).sha256:
+            if hash_file(path) == self._artifact(key, name).sha256:
                 return path
         except OSError as problem:
             raise Damaged(key, name) from problem
@@ -161,7 +172,7 @@ class Store:
         """The content of an artifact; the bytes checked are the bytes returned. Raises Damaged."""
         expected = self._artifact(key, name).sha256
         try:
-            content = _read_plain(f"{self._folder(key)}/{name}")
+            content = read_plain(f"{self._folder(key)}/{name}")
         except OSError as problem:
             raise Damaged(key, name) from problem
         if hashlib.sha256(content).hexdigest() != expected:
@@ -219,7 +230,8 @@ class Store:
                 leftovers.append(path)
         for path in leftovers:
             shutil.rmtree(path, ignore_errors=True)
-        return len(leftovers) + sweep_leases(self.leases)
+        swept = sweep_checkpoints(self.checkpoints, done=self.has)
+        return len(leftovers) + swept + sweep_leases(self.leases)
 
 
 class Work:
@@ -299,37 +311,16 @@ def _seal(path: Path) -> Artifact:
         raise ValueError(f"artifact name {path.name!r}: use letters, digits and . _ + = @ -")
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError(f"artifact {path.name!r} is not a plain file")
-    with _open_plain(path) as file:
+    with open_plain(path) as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         found = os.fstat(file.fileno())
     return Artifact(digest, found.st_size, found.st_mtime_ns)
 
 
-def _open_plain(path: str | Path) -> FileIO:
-    """Opens a regular file; OSError for anything else, as a stranger's store may hold links."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a plain file", str(path))
-    return FileIO(descriptor)
-
-
-def _read_plain(path: str) -> bytes:
-    with _open_plain(path) as file:
-        return file.readall()
-
-
-def _hash(path: str | Path) -> str:
-    with _open_plain(path) as file:
-        if os.fstat(file.fileno()).st_size <= SMALL:
-            return hashlib.sha256(file.readall()).hexdigest()
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read_record(folder: str, key: str) -> Record | None:
     try:
-        record = _parse_record(json.loads(_read_plain(f"{folder}/{DONE}")))
+        record = _parse_record(json.loads(read_plain(f"{folder}/{DONE}")))
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return record if record.key == key else None

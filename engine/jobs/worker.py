@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from engine.jobs.checkpoints import EVERY, CannotResume, Checkpoints, Clock, Keeper
 from engine.jobs.events import EventWriter
 from engine.jobs.home import make_private, write_json
 from engine.jobs.lease import Lease
@@ -58,7 +59,8 @@ class Worker:
         for line in sys.stdin:
             order = json.loads(line)
             stage = Stage(**order["stage"] | {"after": tuple(order["stage"]["after"])})
-            self.tell(**self.run(Path(order["run"]), stage))
+            every = float(order.get("checkpoint_seconds", EVERY))
+            self.tell(**self.run(Path(order["run"]), stage, every))
             if self.stopping:
                 return
             release_memory(self.device)
@@ -68,8 +70,11 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             os.write(self.reply, json.dumps(message).encode() + b"\n")
 
-    def run(self, run_folder: Path, stage: Stage) -> dict[str, Any]:
-        """One attempt at a stage: lease, compute, commit. Returns the message about its end."""
+    def run(self, run_folder: Path, stage: Stage, every: float = EVERY) -> dict[str, Any]:
+        """One attempt at a stage: lease, compute, commit. Returns the message about its end.
+
+        It keeps a checkpoint `every` so many seconds.
+        """
         lease = Lease.acquire(self.store.leases, stage.key)
         if lease is None:
             return {"ended": stage.key, "outcome": "held", "reason": "another process computes it"}
@@ -79,14 +84,13 @@ class Worker:
             folder = run_folder / "attempts" / f"{stage.key[:16]}.{lease.attempt}"
             make_private(folder)
             self.tell(started=stage.key, attempt=lease.attempt)
-            began = time.perf_counter()
             with (
                 EventWriter(folder / "events.jsonl", stage.key, lease.attempt) as events,
                 output_to(folder / "output.log"),
                 heartbeats(lease, events),
             ):
                 events.emit("start", title=stage.title, kind=stage.kind, device=self.device)
-                end = self._attempt(stage, lease, events, folder, began)
+                end = self._attempt(stage, lease, events, folder, every)
                 final = {"done": "end", "na": "end", "stopped": "stopped"}.get(
                     end["outcome"], "error"
                 )
@@ -96,24 +100,29 @@ class Worker:
             return {"ended": stage.key, **end}
 
     def _attempt(
-        self, stage: Stage, lease: Lease, events: EventWriter, folder: Path, began: float
+        self, stage: Stage, lease: Lease, events: EventWriter, folder: Path, every: float
     ) -> dict[str, Any]:
         from engine.lab.context import Failed, NotApplicable, Stopped
-        from engine.lab.stages import RUN
 
         outcome, reason, na, tee, cause = "done", "", None, 0.0, {}
+        checkpoints = Checkpoints(self.store.checkpoints, stage.key)
         with self.store.begin(stage.key, lease.attempt) as work:
+            context = StageContext(self, stage, work, events)
+            clock = Clock(context.carried_seconds())
+            context.keeper = Keeper(
+                checkpoints, lease.attempt, events, clock, every,
+                elsewhere=lambda error: cause_of(error) != "error",
+            )  # fmt: skip
             try:
-                context = StageContext(self, stage, work, events)
                 context.raise_if_stopped()
                 try:
-                    tee = RUN[stage.kind](stage.config, context)
+                    tee = compute(stage, context)
                 except NotApplicable as why:
                     outcome, reason, na = "na", str(why), str(why)
                 committed = work.commit(
                     kind=stage.kind,
                     title=stage.title,
-                    seconds=time.perf_counter() - began + context.carried_seconds(),
+                    seconds=clock.whole(),
                     tee=tee,
                     na=na,
                     env=self.env,
@@ -125,10 +134,12 @@ class Worker:
                     outcome, reason = "cached", "another process was first"
                 elif not committed:
                     outcome, reason = "failed", "the lease was lost before the result was committed"
+                if outcome != "failed":
+                    checkpoints.clear()
             except Stopped:
                 outcome, reason = "stopped", "asked to stop"
             except Damaged as damage:
-                return self._end("damaged", str(damage), began, 0.0) | {"damaged": damage.key}
+                return self._end("damaged", str(damage), clock, 0.0) | {"damaged": damage.key}
             except (Failed, BadInput) as why:
                 outcome, reason = "failed", str(why)
             except Exception as error:
@@ -138,20 +149,33 @@ class Worker:
                 told = str(error).strip().split("\n")[0][:300]
                 outcome, cause = "failed", {"cause": cause_of(error)}
                 reason = f"{type(error).__name__}: {told} ({place}; {folder / 'output.log'})"
-        return self._end(outcome, reason, began, tee) | cause
+        return self._end(outcome, reason, clock, tee) | cause
 
-    def _end(self, outcome: str, reason: str, began: float, tee: float) -> dict[str, Any]:
+    def _end(self, outcome: str, reason: str, clock: Clock, tee: float) -> dict[str, Any]:
         return {
             "outcome": outcome,
             "reason": reason,
-            "seconds": time.perf_counter() - began,
+            "seconds": clock.own(),
             "tee": tee,
             "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
 
 
+def compute(stage: Stage, context: StageContext) -> float:
+    """Run a stage, anew for each checkpoint that turns out unusable. Returns its TEE."""
+    from engine.lab.stages import RUN
+
+    while True:
+        try:
+            return RUN[stage.kind](stage.config, context)
+        except CannotResume as why:
+            context.warn(str(why))  # that checkpoint is gone, so this has an end
+
+
 class StageContext:
     """`engine.lab.context.Context` for one attempt."""
+
+    keeper: Keeper
 
     def __init__(self, worker: Worker, stage: Stage, work: Work, events: EventWriter) -> None:
         self.device = worker.device
@@ -221,6 +245,14 @@ class StageContext:
             from engine.lab.context import Stopped
 
             raise Stopped
+
+    def checkpoint(self, loop: str, step: int, save: Callable[[Path], None]) -> None:
+        if self.keeper.due(self._worker.stopping):
+            self.keeper.keep(loop, step, save)
+        self.raise_if_stopped()
+
+    def resume(self, loop: str, load: Callable[[Path], None]) -> int | None:
+        return self.keeper.resume(loop, load)
 
 
 def prepare_torch(device: str, threads: int) -> dict[str, Any]:

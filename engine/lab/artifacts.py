@@ -12,10 +12,18 @@ if TYPE_CHECKING:
 
 
 def save_tensors(folder: Path, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write `tensors` to folder/name. Equal tensors give equal bytes; shared storage is copied."""
+    """Write `tensors` to folder/name. Equal tensors give equal bytes; shared storage is copied.
+
+    Raises OSError when the disk does not take them.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, folder / name)
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    try:
+        save_file(plain, folder / name)
+    except SafetensorError as problem:
+        raise OSError(f"{name}: {problem}") from problem
 
 
 def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:

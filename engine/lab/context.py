@@ -67,3 +67,20 @@ class Context(Protocol):
     def raise_if_stopped(self) -> None:
         """Raises Stopped when the engine wants this stage to end."""
         ...
+
+    def checkpoint(self, loop: str, step: int, save: Callable[[Path], None]) -> None:
+        """Between two steps of a loop, `step` of them done: keep what `save(folder)` writes, if it
+        is time, and stop if asked to.
+
+        Takes no time unless it is time. A disk that is full costs the checkpoint, never the stage.
+        Raises Stopped when the engine wants this stage to end, having saved what is worth it.
+        """
+        ...
+
+    def resume(self, loop: str, load: Callable[[Path], None]) -> int | None:
+        """Before a loop: `load(folder)` of its newest checkpoint; the step it was taken at.
+
+        None where there is nothing to go on from. Should `load` fail, the stage begins anew without
+        that checkpoint, so it need not clean up.
+        """
+        ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ OPTIMIZERS = {cls.__name__: cls for cls in (torch.optim.SGD, torch.optim.Adam, t
 def pack(
     folder: Path,
     model: nn.Module,
-    state: dict[str, Any],
+    state: Mapping[str, Any],
     counters: dict[str, Any],
     handed_out: nn.Module | None = None,
 ) -> None:
@@ -51,7 +52,9 @@ def pack(
     save_json(folder, STATE_JSON, told)
 
 
-def unpack(folder: Path, model: nn.Module, state: dict[str, Any], device: str) -> dict[str, Any]:
+def unpack(
+    folder: Path, model: nn.Module, state: MutableMapping[str, Any], device: str
+) -> dict[str, Any]:
     """Undo `pack` into `model` and `state`; returns the counters."""
     told = load_json(folder / STATE_JSON)
     model.load_state_dict(load_tensors(folder / told["live"], device))
@@ -105,9 +108,20 @@ def _unpack_optimizer(
         group | {"params": [parameters[key] for key in group["params"]]} for group in part["groups"]
     ]
     optimizer = OPTIMIZERS[part["class"]](groups, lr=groups[0]["lr"])
+    plain = {
+        key: not (group.get("fused") or group.get("capturable"))
+        for group in part["groups"]
+        for key in group["params"]
+    }
     for path, tensor in _below(name, tensors).items():
         slot, key = path.split("/", 1)
-        optimizer.state[parameters[key]][slot] = tensor
+        parameter = parameters[key]
+        if tensor.shape == parameter.shape:
+            # In the parameter's own memory format: fused kernels pair elements by their place.
+            tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+        elif slot == "step" and plain[key]:
+            tensor = tensor.cpu()  # where unfused optimizers count
+        optimizer.state[parameter][slot] = tensor
     return optimizer
 
 

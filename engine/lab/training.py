@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from engine.lab.context import Context, Diverged
 from engine.lab.randomness import stream
+from engine.lab.state import pack, unpack
 from engine.lab.views import Batch, TrainingSet, epoch_visit, random_moves
 from engine.spec.experiment import Train
 
@@ -33,7 +36,8 @@ def fit(
     device; the loss is read at most twice a second, when it is reported. `look(model, step)` is
     called now and then, for probes; it must leave the model as it found it.
 
-    Raises Failed when the loss stops being finite.
+    Goes on from a checkpoint of `ctx`, if there is one, bit for bit. Raises Failed when the loss
+    stops being finite.
     """
     device = ctx.device
     layout = torch.channels_last if recipe.channels_last is True else torch.contiguous_format
@@ -46,7 +50,14 @@ def fit(
     total = recipe.epochs * per_epoch
     mean_loss = RunningMean(device)
 
-    for epoch in range(recipe.epochs):
+    def load(folder: Path) -> None:
+        nonlocal optimizer
+        state: dict[str, Any] = {}
+        unpack(folder, model, state, device)
+        optimizer = state["optimizer"]
+
+    first = ctx.resume("fit", load) or 0
+    for epoch in range(first // per_epoch, recipe.epochs):
         model.train()
         visit = epoch_visit(data, rows, size, seed, "order", epoch)
         order = rows[visit.places]
@@ -55,7 +66,10 @@ def fit(
             moves = random_moves(len(rows), recipe.crop_padding, seed, "augment", epoch).to(device)
         for index in range(per_epoch):
             step = epoch * per_epoch + index
-            ctx.raise_if_stopped()
+            if step < first:
+                continue
+            # All there is: random numbers, order and rate are functions of seed and step.
+            ctx.checkpoint("fit", step, lambda to: pack(to, model, {"optimizer": optimizer}, {}))
             torch.manual_seed(stream(seed, "dropout", step))
             set_lr(optimizer, recipe.lr * lr_factor(recipe, step, total))
 

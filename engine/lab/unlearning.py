@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import UserDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -127,6 +128,14 @@ class Source:
         self._ahead = 0
 
 
+class State(UserDict[str, Any]):
+    """What a method keeps between steps, by name. Tensors become contiguous, as a snapshot would
+    bring them back: a matrix product may round otherwise in another memory layout."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.data[name] = value.contiguous() if isinstance(value, Tensor) else value
+
+
 class UnlearnTask:
     """A trained model, the data it may be unlearned with, and the meter that watches both.
 
@@ -164,7 +173,7 @@ class UnlearnTask:
         self.forget = Source("forget", data, forget.to(device), seed, self.meter, recipe)
         clean, rows = validation or (data, retain[:0])
         self.validation = Source("validation", clean, rows.to(device), seed, self.meter, recipe)
-        self.state: dict[str, Any] = {}
+        self.state = State()
         self.steps = 0
         self.handed_out: nn.Module | None = None  # what audits see, where it is not `model`
         self.finishing_tee = 0.0  # spent on that; not part of the trajectory
@@ -237,6 +246,7 @@ class UnlearnTask:
         pack(folder, self.model, self.state, counters, self.handed_out)
 
     def restore(self, folder: Path) -> None:
+        """Undo `save`."""
         counters = unpack(folder, self.model, self.state, self.device)
         self.steps = counters["steps"]
         self.meter.spent = counters["spent"]
@@ -255,8 +265,8 @@ def unlearn(
     """Run `method` on `task.model` to the last whole step within `budget` TEE.
 
     With `previous`, the folder of a snapshot at a smaller budget, goes on from there; the outcome
-    is the same as without it. Raises NotApplicable when not even one step fits, Failed when the
-    model is no longer finite.
+    is the same as without it; and so it is with a checkpoint of `ctx`, which is gone on from first.
+    Raises NotApplicable when not even one step fits, Failed when the model is no longer finite.
     """
     task.meter.limit = budget
     task.meter.limit -= method.reserve(task)
@@ -264,14 +274,16 @@ def unlearn(
     task.forget.allowed = "forget" in method.reads
     updates = _Updates(task.model)
     try:
-        if previous is not None:
+        if ctx.resume("unlearn", task.restore) is not None:
+            pass
+        elif previous is not None:
             task.restore(previous)
         else:
             torch.manual_seed(stream(task.seed, "begin"))
             method.begin(task)
             task.settle()
         while True:
-            ctx.raise_if_stopped()
+            ctx.checkpoint("unlearn", task.steps, task.save)
             updates.mark()
             torch.manual_seed(stream(task.seed, "dropout", task.steps))
             try:

@@ -87,6 +87,11 @@ class Compute(Table):
         ge=0,
         description="Seconds after placing a worker before a GPU's free memory is trusted again.",
     )
+    checkpoint_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Between two checkpoints of a long stage; longer where one takes over a hundredth.",
+    )
 
     @field_validator("device")
     @classmethod

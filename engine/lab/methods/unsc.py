@@ -38,6 +38,7 @@ class UNSC(Method):
         default=2048, ge=1, description="Inputs of one layer, at most: patches of images, tokens."
     )
 
+    version: ClassVar = 2  # bases are contiguous, so that a snapshot goes on to the same bits
     search: ClassVar = {"lr": (0.001, 0.002, 0.004, 0.04)}
     card: ClassVar = Card(
         title="UNSC (null-space calibration)",
