@@ -47,7 +47,8 @@ def optimum(rows: Tensor) -> Tensor:
     theta = torch.zeros(CLASSES, features.shape[1], dtype=torch.float64)
     for _ in range(30):
         theta = descend(objective, theta)
-    assert objective.gradient(theta).norm() < 1e-7
+    # The line search ends where rounding of the summed loss hides the descent.
+    assert objective.gradient(theta).norm() < 1e-8 * max(10, len(rows))
     return theta
 
 
