@@ -65,16 +65,17 @@ def scores(theta: np.ndarray, clean: np.ndarray, labels: np.ndarray, noise: np.n
     import torch
 
     from engine.lab.audits.gaussian import gaussian_scores
+    from engine.lab.views import Poison, Rows, TrainingSet
 
     weight = torch.from_numpy(np.stack([np.zeros_like(theta), theta]))
     model = torch.nn.Linear(len(theta), 2, bias=False, dtype=torch.float64)
     model.weight.data = weight
-    batch = torch.from_numpy(clean), torch.from_numpy((labels > 0).astype(np.int64))
-    subject: Any = SimpleNamespace(
-        model=model,
-        base=SimpleNamespace(batches=lambda: iter([batch])),
-        poison=SimpleNamespace(extras={"noise": torch.from_numpy(noise)}, facts={"noise_std": EPS}),
-    )
+    # Floats are taken as they are, so the audit computes in float64 here.
+    data = TrainingSet(torch.from_numpy(clean), torch.from_numpy((labels > 0).astype(np.int64)))
+    rows = torch.arange(len(clean))
+    poison = Poison(rows, data.pixels, data.labels, {"noise": torch.from_numpy(noise)})
+    poison.facts["noise_std"] = EPS
+    subject: Any = SimpleNamespace(model=model, base=Rows(data, rows), poison=poison)
     return gaussian_scores(subject)[0].numpy()
 
 

@@ -31,7 +31,7 @@ def test_an_epoch_visits_every_row_once() -> None:
     task.meter.limit = 100
     data, taken = task.retain._data, []
     plain = data.take
-    data.take = lambda rows: taken.extend(rows.tolist()) or plain(rows)  # type: ignore
+    data.take = lambda rows, *rest: taken.extend(rows.tolist()) or plain(rows, *rest)  # type: ignore
     for _ in range(2):
         taken.clear()
         while len(taken) < len(task.retain):
