@@ -82,12 +82,19 @@ def plan_search(
 
 
 def _judge_of(attack_title: str, attack: Attack, setting: Setting) -> Audit:
-    """The audit an oracle looks at: the first that looks for this attack's poison."""
+    """The audit an oracle looks at: the first that looks for this attack's poison, by a primary
+    metric and in the model alone (trials have no retraining or shadows beside them)."""
     able: list[Audit] = [
-        audit for audit in setting.experiment.audits if audit.needs <= attack.gives
+        audit
+        for audit in setting.experiment.audits
+        if audit.needs <= attack.offers() and audit.primary and not audit.reads
     ]
     if not able:
-        raise BadInput(f"tune.objective = 'oracle': no audit applies to attack {attack_title}.")
+        raise BadInput(
+            f"tune.objective = 'oracle': no listed audit can judge a trial for attack {attack_title}: "
+            "it must have a primary metric and read nothing but the model, such as gaussian, "
+            "attack-success or accuracy."
+        )
     return next((audit for audit in able if audit.needs), able[0])
 
 

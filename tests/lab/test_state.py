@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from engine.lab.artifacts import ALIGNED, load_tensors, save_tensors
 from engine.lab.state import FILES, pack, unpack
 from engine.lab.unlearning import frozen_copy
 from engine.lab.views import Rows
@@ -25,6 +26,15 @@ OPTIMIZERS = {
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, fused=True),
     "amsgrad": lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True),
 }
+
+
+def test_what_is_read_lies_where_fresh_tensors_lie(tmp_path: Path) -> None:
+    """Products of the same numbers from another place in memory differ in their last bits."""
+    tensors = {name: torch.randn(5, 7) for name in "abcde"}
+    save_tensors(tmp_path, "five.safetensors", tensors)
+    for name, tensor in load_tensors(tmp_path / "five.safetensors").items():
+        assert tensor.data_ptr() % ALIGNED == 0
+        assert torch.equal(tensor, tensors[name])
 
 
 def steps(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:

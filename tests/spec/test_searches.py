@@ -271,6 +271,16 @@ def test_an_oracle_is_another_search(raw: Raw) -> None:
     assert oracle.stages[retrained].title == "retrain s0"
 
 
+def test_an_oracles_audit_must_judge_by_the_model_alone(raw: Raw) -> None:
+    raw = tuned(raw, objective="oracle")
+    raw["audits"] = [{"name": "shift"}, {"name": "gaussian"}]  # shift looks at other models too
+    trial = planned(raw).stages[planned(raw).searches[0].trials[0].keys[0]]
+    assert trial.config["audit"]["name"] == "gaussian"
+    raw["audits"] = [{"name": "shift"}]
+    with pytest.raises(BadInput, match="no listed audit can judge a trial for attack gaussian"):
+        planned(raw)
+
+
 def test_a_search_costs_what_its_trials_may_spend_and_looking_at_them(raw: Raw) -> None:
     plan = planned(tuned(raw, trials=3))
     (search,) = plan.searches
