@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.spec.component import Attack, Audit, Card, Component, DataInfo, Model
+from engine.spec.component import (
+    Attack,
+    Audit,
+    Card,
+    Component,
+    DataInfo,
+    Model,
+    kinds_in_words,
+)
 from engine.spec.errors import BadInput
 from engine.spec.experiment import COMPONENT_FIELDS, Experiment
 from engine.spec.registry import find, registered
@@ -40,6 +48,8 @@ def _unfit(
     try:
         if issubclass(cls, Audit):
             return _audit_unfit(cls, raw, taken)
+        if info is not None and issubclass(cls, Model | Attack) and info.kind not in cls.takes:
+            return f"works on {kinds_in_words(cls.takes)}; the data hold {info.kind}s"
         if any(one.is_required() for one in cls.model_fields.values()):
             return ""  # cannot be judged before its keys are set
         if info is not None and issubclass(cls, Model):

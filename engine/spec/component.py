@@ -29,6 +29,11 @@ Role = Literal["none", "retrain", "retrain-fresh", "retrain-known", "unlearn"]
 Reading = Literal["start", "retrain", "control", "decoys", "shadows", "unlearned-shadows"]
 
 
+def kinds_in_words(kinds: frozenset[DataKind]) -> str:
+    """Such as "images and tables"."""
+    return " and ".join(f"{kind}s" for kind in sorted(kinds))
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """What a person should know before choosing a component."""

@@ -14,6 +14,7 @@ from engine.spec.component import (
     DataInfo,
     Method,
     Model,
+    kinds_in_words,
     poisoned_count,
 )
 from engine.spec.errors import BadInput
@@ -122,7 +123,7 @@ class Setting:
         if self.info.kind not in component.takes:
             raise BadInput(
                 f"{what} {component_name(type(component))!r} works on "
-                f"{' and '.join(f'{kind}s' for kind in sorted(component.takes))}; data "
+                f"{kinds_in_words(component.takes)}; data "
                 f"{component_name(type(self.experiment.data))!r} holds {self.info.kind}s."
             )
 

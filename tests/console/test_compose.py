@@ -231,6 +231,16 @@ def test_a_draft_without_data_still_offers_models(draft: Draft) -> None:
     assert all(choice.reason == "" for choice in choices(draft.raw, "model"))
 
 
+def test_what_is_for_other_data_says_so(draft: Draft) -> None:
+    draft.raw["data"] = {"name": "sentences"}
+    for key, name in (("model", "resnet18"), ("attacks", "badnets")):
+        reasons = {choice.name: choice.reason for choice in choices(draft.raw, key)}
+        assert reasons[name] == "works on images; the data hold texts"
+    draft.raw["data"] = {"name": "bundled-table"}
+    reasons = {choice.name: choice.reason for choice in choices(draft.raw, "model")}
+    assert reasons["cnn-small"] == "works on images; the data hold tables" and not reasons["mlp"]
+
+
 # --- costs ---------------------------------------------------------------------------------------
 
 

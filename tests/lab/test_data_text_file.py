@@ -317,3 +317,27 @@ def test_the_arrays_are_what_planning_said(tmp_path: Path) -> None:
     assert whole.any() and all(
         a == b for a, b, all_of_it in zip(decoded, texts.train, whole, strict=True) if all_of_it
     )
+
+
+def test_the_data_stage_stores_tokens_and_report_and_warns(tmp_path: Path) -> None:
+    from engine.lab.stages import run_data
+    from engine.lab.tokens import Tokens
+    from tests.helpers import LocalContext
+
+    data = TextFile(
+        path=write(tmp_path, GOOD), test_path=write(tmp_path, tsv(TRAPS[4:]), "o.tsv"),
+        max_tokens=24,
+    )  # fmt: skip
+    info = data.inspect()
+    config = {"data": data.model_dump(mode="json"), "digest": info.digest, "classes": info.classes}
+    ctx = LocalContext(tmp_path / "stage")
+    run_data(config, ctx)
+    found = data.encode()
+    told = json.loads((ctx.folder / "data.json").read_text())
+    assert told["report"] == found.report and told["report"]["overlap"] == 6
+    assert any("6 of 6 test rows are in train" in line for line in ctx.warnings)
+    stored = Tokens.from_json((ctx.folder / "tokens.json").read_text(encoding="utf-8"))
+    assert stored.to_json() == found.tokens.to_json()
+    write(tmp_path, tsv(TRAPS[:-1]))
+    with pytest.raises(Exception, match="changed after the run was planned"):
+        run_data(config, LocalContext(tmp_path / "again"))
