@@ -166,6 +166,8 @@ def test_a_broken_encoding_names_the_line(tmp_path: Path) -> None:
     [
         ({"text": "review", "label": "stars"}, ["a", "b", "c", "d"]),
         ({"text": 2, "label": 1, "header": True}, ["a", "b", "c", "d"]),
+        ({"text": "2", "label": "1", "header": True}, ["a", "b", "c", "d"]),
+        ({"text": "2", "label": "1"}, ["review", "a", "b", "c", "d"]),
         ({"text": "id", "label": "stars"}, ["1", "2", "3", "4"]),
         ({"text": 2, "label": 1}, ["review", "a", "b", "c", "d"]),
         ({"label": "stars"}, ["a", "b", "c", "d"]),

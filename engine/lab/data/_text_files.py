@@ -152,7 +152,7 @@ def _again(
 def _headed(names: Sequence[str], columns: Columns) -> bool:
     """Whether the first row holds names of columns: those told, or the usual ones."""
     told = [name for name in (columns.text, columns.label) if isinstance(name, str)]
-    if told:
+    if any(name in names or not name.isdecimal() for name in told):
         return True
     if columns.text is not None or columns.label is not None:
         return False
@@ -193,6 +193,8 @@ def _place(
     usual: Sequence[str],
 ) -> int | None:
     there = _there(names, width)
+    if isinstance(told, str) and told.isdecimal() and told not in (names or ()):
+        told = int(told)  # a form's field holds words
     if isinstance(told, int):
         if not told < width:
             raise BadInput(f"data.{key} = {told}: {where} has no such column. {there}")
