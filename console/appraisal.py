@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from console.estimating import duration
 from console.planning import Planned, expand
 from engine.jobs.home import Home
 from engine.jobs.runs import survey
@@ -142,16 +143,3 @@ def told(found: Appraisal) -> str:
         f"{found.stages} stages, {found.stored} stored, {found.todo} to do: "
         f"{found.tee_todo:.4g} of {found.tee:.4g} TEE, {time} on {planned.width} × {planned.kind}"
     )
-
-
-def duration(seconds: float) -> str:
-    """40 s, 3 min, 2 h 05 min, 3 d 4 h."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02} min"
-    return f"{hours // 24} d {hours % 24} h"

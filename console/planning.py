@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from console.estimating import estimated, estimates
 from console.output import console, say, say_json
 from engine.jobs.devices import Resources, fast_bf16
 from engine.jobs.home import Home, resolve_home
@@ -78,19 +79,20 @@ def show_plan(
     plan = planned.plan
     found = survey(plan, Store(Home(resolve_home(home)).store))
     todo = sum(stage.tee for stage in found.missing)
+    missing = {stage.key for stage in found.missing}
     if as_json:
         told = plan.to_json()
         for stage in told["stages"]:
             stage["cached"] = stage["key"] in found.ok
         told |= {"preset": str(planned.origin), "tee": plan.tee, "tee_todo": todo}
         told["search_tee"] = search_tee(plan)
+        told["estimates"] = estimates(plan, missing, planned.kind)
         told["starts_anew"] = starting_anew(planned.experiment)
         say_json(told)
         return
     table = Table(title=f"{planned.name}: {planned.experiment.title}", title_justify="left")
     for heading in ("stage", "all", "in store", "to do", "TEE to do"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
-    missing = {stage.key for stage in found.missing}
     kinds = Counter(stage.kind for stage in plan.stages.values())
     for kind, count in kinds.items():
         todo_of_kind = [s for s in plan.stages.values() if s.kind == kind and s.key in missing]
@@ -105,6 +107,8 @@ def show_plan(
         f"{planned.width} × {planned.kind}. "
         "1 TEE = one epoch of the training, forward and backward."
     )
+    for sentence in estimated(plan, missing, planned.kind, planned.width):
+        say(sentence)
     if plan.searches:
         trials = sum(len(search.trials) for search in plan.searches)
         say(

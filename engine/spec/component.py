@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.lab.unlearning import UnlearnTask
     from engine.lab.views import Poison, TrainingSet
     from engine.spec.closed_form import ClosedForm
+    from engine.spec.size import Size
 
 DataKind = Literal["image", "table", "text"]
 Role = Literal["none", "retrain", "retrain-fresh", "retrain-known", "unlearn"]
@@ -164,6 +165,10 @@ class Model(Component):
     def identity(self) -> dict[str, Any]:
         """What of `config` decides results; goes into content keys. A path does not."""
         return self.config()
+
+    def size(self, data: DataInfo) -> Size | None:
+        """For estimates of memory and time; None: there are none."""
+        return None
 
     def load_pretrained(self, model: torch.nn.Module) -> None:
         """Put weights that were trained elsewhere into a freshly built model, in place.

@@ -14,6 +14,7 @@ from engine.spec.component import (
     Component,
 )
 from engine.spec.errors import BadInput
+from engine.spec.estimate import Estimate, estimate
 from engine.spec.experiment import Experiment
 from engine.spec.keys import digest, package_version
 from engine.spec.planned import Cell, Plan, Search, Stage
@@ -42,10 +43,14 @@ def make_plan(
     for label, setting in settings(experiment, where):
         try:
             info = setting.data.inspect()
-            Setting(planner, label, setting, info).expand()
+            told = Setting(planner, label, setting, info)
+            before = set(planner.stages)
+            told.expand()
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from None
-    return Plan(planner.stages, planner.cells, planner.searches)
+        found = estimate(told, frozenset(planner.stages.keys() - before))
+        planner.estimates += [found] if found is not None else []
+    return Plan(planner.stages, planner.cells, planner.searches, planner.estimates)
 
 
 class Planner:
@@ -57,6 +62,7 @@ class Planner:
         self.stages: dict[str, Stage] = {}
         self.cells: list[Cell] = []
         self.searches: list[Search] = []
+        self.estimates: list[Estimate] = []
 
     def add(
         self,

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.spec.estimate import Estimate
 
 Config = dict[str, Any]
 
@@ -91,6 +94,8 @@ class Plan:
     stages: dict[str, Stage]
     cells: list[Cell]
     searches: list[Search] = field(default_factory=list)
+    # What it would take, where the models tell; not kept with a run.
+    estimates: list[Estimate] = field(default_factory=list, compare=False)
 
     @property
     def tee(self) -> float:

@@ -139,6 +139,11 @@ def test_a_plan_says_what_there_is_to_do(shared: Computed, tmp_path: Path) -> No
     more = invoke("plan", shared.preset, "--home", shared.home, "--json", "--seeds", "0,1,2").stdout
     assert 0 < strict_json(more)["tee_todo"] < strict_json(more)["tee"]
 
+    (guess,) = fresh["estimates"]
+    assert guess["bytes"] == sum(guess["memory"].values()) > 4 * guess["parameters"]
+    assert guess["seconds"] > 0 == known["estimates"][0]["seconds"]
+    assert "a worker for" in invoke("plan", shared.preset, "--home", home).stdout
+
     text = invoke("plan", shared.preset, "--home", shared.home).stdout
     for kind in ("data", "split", "select", "craft", "train", "unlearn", "audit"):
         assert kind in text

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from staged import PRESET, Staged, staged
 
-from console.appraisal import Rates, appraise, duration, told
+from console.appraisal import Rates, appraise, told
 from console.choosing import choices
 from console.compose import HERE, Draft, Section
+from console.estimating import duration
 from console.fields import Field, fields_of
 from console.planning import expand, prepare
 from console.saving import save_preset, write_preset

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.spec.component import Card, Model
+from engine.spec.component import Card, DataInfo, Model
+from engine.spec.size import Layers, Size
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,15 @@ class CNNSmall(Model):
         "signal, and a strong backdoor one.",
         reference="standard",
     )
+
+    def size(self, data: DataInfo) -> Size:
+        layers = Layers(*data.shape)
+        for factor in (1, 2, 4):
+            layers.convolve(self.width * factor, 3, bias=self.norm == "none")
+            if self.norm != "none":
+                layers.normalise()
+            layers.pool(-(-layers.height // 2), -(-layers.width // 2), largest=True)
+        return layers.pool(2, 2).linear(len(data.classes)).size()
 
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from engine.spec.component import Card, DataInfo, Model
 from engine.spec.errors import BadInput
+from engine.spec.size import Size
 from engine.spec.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -111,6 +112,25 @@ class GPT2(Model):
                 f"the tokenizer has up to {vocabulary} tokens and the model {told['vocabulary']}: "
                 "give a checkpoint's own tokenizer as data.tokenizer."
             )
+
+    def size(self, data: DataInfo) -> Size:
+        told = self.config()
+        longest, width, layers = data.shape[0], told["width"], told["layers"]
+        rows = (told["vocabulary"] or data.vocabulary) + (told["positions"] or longest)
+        # A block has 12 width² weights, each used once a token, and 13 width biases and scales; its
+        # attention is two products over all pairs of tokens.
+        block = 12 * width**2 + 13 * width
+        flops = longest * (24 * width**2 + 4 * longest * width)
+        kept, pairs = 30 * longest * width, 3 * told["heads"] * longest**2 * (self.dropout > 0)
+        at_once = 1 if self.recompute else layers
+        return Size(
+            parameters=rows * width + layers * block + (2 + len(data.classes)) * width,
+            flops=layers * flops + 2 * width * len(data.classes),
+            kept=at_once * kept + (2 + layers * self.recompute) * longest * width,
+            unfused=at_once * pairs,
+            again=layers * flops * self.recompute,
+            embedding=width,
+        )
 
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]

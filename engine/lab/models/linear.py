@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from engine.spec.component import Card, Model
+from engine.spec.component import Card, DataInfo, Model
+from engine.spec.size import Layers, Size
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,9 @@ class Linear(Model):
         summary="Softmax regression on pixels or columns: small enough to check by hand.",
         reference="standard",
     )
+
+    def size(self, data: DataInfo) -> Size:
+        return Layers(*data.shape).linear(len(data.classes)).size()
 
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]

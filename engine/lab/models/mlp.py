@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.spec.component import Card, Model
+from engine.spec.component import Card, DataInfo, Model
+from engine.spec.size import Layers, Size
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,12 @@ class MLP(Model):
         summary="Trains in seconds on a CPU and memorises enough to show every effect.",
         reference="standard",
     )
+
+    def size(self, data: DataInfo) -> Size:
+        layers = Layers(*data.shape)
+        for _ in range(self.depth):
+            layers.linear(self.width)
+        return layers.linear(len(data.classes)).size()
 
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]

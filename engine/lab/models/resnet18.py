@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from engine.spec.component import Card, Model
+from engine.spec.component import Card, DataInfo, Model
+from engine.spec.size import Layers, Size
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,16 @@ class ResNet18(Model):
         if self.norm == "group" and self.width % self.groups:
             raise ValueError(f"groups = {self.groups} must divide width = {self.width}")
         return self
+
+    def size(self, data: DataInfo) -> Size:
+        layers = Layers(*data.shape).convolve(self.width, 3).normalise()
+        for stage in range(4):
+            outside, stride = self.width * 2**stage, 1 if stage == 0 else 2
+            if stride == 2:
+                layers.add(layers.branch().convolve(outside, 1, stride).normalise())
+            layers.convolve(outside, 3, stride).normalise().convolve(outside, 3).normalise()
+            layers.convolve(outside, 3).normalise().convolve(outside, 3).normalise()
+        return layers.pool(1, 1).linear(len(data.classes)).size()
 
     def build(
         self, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
