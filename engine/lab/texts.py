@@ -12,6 +12,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from engine.lab.tokens import Tokens
 from engine.lab.views import Poison, TrainingSet
@@ -86,13 +87,32 @@ def is_text(inputs: Tensor) -> bool:
 
 def lengths_of(inputs: Tensor) -> Tensor:
     """int64 [B]: tokens of each text, its end token included."""
-    ids = inputs[..., 0] if inputs.dim() == 3 else inputs
-    return (ids >= 0).sum(1)
+    return on_token(inputs).sum(1)
+
+
+def on_token(inputs: Tensor) -> Tensor:
+    """bool [B, L]: where a text has a token, and not its padding."""
+    return (inputs[..., 0] if inputs.dim() == 3 else inputs) >= 0
 
 
 def trimmed(inputs: Tensor) -> Tensor:
     """Texts without the columns that no text reaches into; images as they are."""
     return inputs[:, : int(lengths_of(inputs).max())] if is_text(inputs) else inputs
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Batches of inputs as one; texts padded to the longest."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([_padded(part, width) if is_text(part) else part for part in parts])
+
+
+def _padded(inputs: Tensor, width: int) -> Tensor:
+    missing = width - inputs.shape[1]
+    if inputs.dim() == 2:
+        return pad(inputs, (0, missing), value=-1)
+    longer = pad(inputs, (0, 0, 0, missing))
+    longer[:, inputs.shape[1] :, 0] = -1
+    return longer
 
 
 def with_room(ids: Tensor, width: int) -> Tensor:

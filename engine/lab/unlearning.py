@@ -6,6 +6,7 @@ import copy
 import math
 from collections import UserDict
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +78,7 @@ class Source:
         """Like `batch` for a method that keeps features: places (int64 [B]) in the order of
         `every`, and labels."""
         places, _, _ = self._next(size, price)
-        return places, self._data.labels[self._rows[places]]
+        return self._rank[places], self._data.labels[self._rows[places]]
 
     def _next(self, size: int, price: float) -> tuple[Tensor, Tensor | None, int | None]:
         """Places within the rows, their augmentation, and the longest text's tokens."""
@@ -91,7 +92,8 @@ class Source:
         return places, None if moves is None else moves[part], visit.width(part)
 
     def every(self, size: int, price: float = TRAIN, limit: int | None = None) -> Iterator[Batch]:
-        """All rows once, or a fixed random `limit` of them, in a fixed order, not augmented.
+        """All rows once, or a fixed random `limit` of them, in a fixed order, not augmented; texts of
+        one length side by side.
 
         Charged as a whole before the first batch. Raises BudgetSpent if over budget.
         """
@@ -101,7 +103,24 @@ class Source:
             chosen = permutation(len(rows), self._seed, f"sample of {self.name}")[:limit]
             rows = rows[chosen.sort().values.to(rows.device)]
         self._meter.charge(len(rows), price)
-        return self._data.batches(rows, size)
+        return self._data.batches(self._data.by_length(rows), size)
+
+    def example(self) -> Tensor:
+        """Inputs of up to two rows that cost what rows cost on average, free of charge: of texts those
+        nearest to the mean length."""
+        self._permit()
+        places = torch.arange(min(2, len(self._rows)))
+        lengths = self._data.lengths_of(self._rows)
+        if lengths is not None:
+            places = (lengths - lengths.double().mean()).abs().argsort(stable=True)[:2]
+        return next(self._data.batches(self._rows[places.to(self._rows.device)], 2)).inputs
+
+    @cached_property
+    def _rank(self) -> Tensor:
+        """The place of each row in the order of `every`."""
+        ordered = self._data.by_length(self._rows)
+        by_row = ordered.argsort()
+        return by_row[torch.searchsorted(ordered[by_row], self._rows)]
 
     def _permit(self) -> None:
         if not self.allowed:

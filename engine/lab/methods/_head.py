@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
-from torch.utils.flop_counter import FlopCounterMode
 
 from engine.lab.context import NotApplicable
+from engine.lab.units import forward_flops
 
 if TYPE_CHECKING:
     from engine.lab.views import Batch
@@ -26,11 +26,8 @@ def head_of(model: nn.Module, classes: int) -> tuple[str, nn.Linear]:
 
 def head_share(model: nn.Module, head: nn.Linear, example: Tensor) -> float:
     """The head's share of the network's forward FLOPs."""
-    model.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(example)
-    share: float = 2 * head.weight.numel() * len(example) / max(1, counter.get_total_flops())
-    return min(1.0, share)
+    whole, _ = forward_flops([model], example)
+    return min(1.0, 2 * head.weight.numel() * len(example) / max(1, whole))
 
 
 @torch.no_grad()

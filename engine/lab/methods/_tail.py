@@ -33,7 +33,7 @@ def begin_tail(task: UnlearnTask, k: int, batchnorm: str = "update") -> None:
     _modes(task, prefix, batchnorm)
     for unit in prefix:
         unit.requires_grad_(False)
-    example = next(iter(task.retain.every(2, price=0.0, limit=2))).inputs
+    example = task.retain.example()
     share = tail_share(prefix, end, example)
     task.state[SHARE] = torch.tensor(share, dtype=torch.float64)
     if not any(True for unit in prefix for _ in unit.parameters()):
@@ -41,8 +41,10 @@ def begin_tail(task: UnlearnTask, k: int, batchnorm: str = "update") -> None:
     if task.recipe.augment != "none":
         return
     with torch.no_grad(), autocast(task.recipe.precision, task.device):
-        bytes_each = run(prefix, example)[0].numel() * 4
-        if bytes_each * len(task.retain) > MOST_BYTES:
+        kept = run(prefix, example)
+        if not isinstance(kept, Tensor):  # every token's states, in the midst of a transformer
+            return
+        if kept[0].numel() * 4 * len(task.retain) > MOST_BYTES:
             return
         batches = task.retain.every(256, price=FORWARD * (1 - share))
         features = torch.cat([run(prefix, batch.inputs).float() for batch in batches])

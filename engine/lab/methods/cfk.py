@@ -32,7 +32,7 @@ class CFK(Method):
 
     later: ClassVar = frozenset({"batchnorm"})
     reads: ClassVar = frozenset({"retain"})
-    version: ClassVar = 2
+    version: ClassVar = 3
     search: ClassVar = {"lr": (0.001, 0.003, 0.01, 0.03, 0.1)}
     card: ClassVar = Card(
         title="CF-k (catastrophically forget the last k layers)",
@@ -40,7 +40,7 @@ class CFK(Method):
         reference="Goel et al., Towards Adversarial Evaluations for Inexact Machine Unlearning, 2022",
         needs="the retain set",
         cost="a whole forward and the tail's share of the backward; without augmentation the "
-        "prefix is computed once",
+        "prefix is computed once where it ends in one vector a row (within a transformer: k = 1)",
         deviations="k counts residual blocks as one; the head is always in the tail; prefix "
         "BatchNorm statistics are frozen (in reference code they drift); ends after max_epochs even "
         "where the budget would pay for thousands of passes over kept features",

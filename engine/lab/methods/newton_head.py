@@ -36,6 +36,7 @@ class NewtonHead(Method):
         default=None, ge=0, description="Weight decay of the objective; unset: the training's."
     )
 
+    version: ClassVar = 2
     continues: ClassVar = False
     card: ClassVar = Card(
         title="Newton removal on the head (certified-removal style)",
@@ -77,7 +78,7 @@ class NewtonHead(Method):
         if task.closed_form is not None:
             self._leave_out(task, head, task.closed_form)
             return
-        example = next(iter(task.retain.every(2, price=0.0, limit=2))).inputs
+        example = task.retain.example()
         price = tail(_head.head_share(task.model, head, example))
         f, r = _affordable(task, price)
         forget_batches = task.forget.every(256, price, limit=f)

@@ -110,17 +110,22 @@ def _batch_squares(task: UnlearnTask, batches: list[Batch], size: int) -> Tree:
     import torch
 
     from engine.lab.methods._rows import mean_of
+    from engine.lab.texts import is_text, joined, lengths_of
+    from engine.lab.views import Visit
 
     model = task.model.eval()
-    inputs = torch.cat([batch.inputs for batch in batches])
+    inputs = joined([batch.inputs for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     order = torch.randperm(len(labels), generator=task.generator("ssd"), device=labels.device)
+    lengths = lengths_of(inputs).cpu()[order.cpu()] if is_text(inputs) else None
+    visit = Visit(order, lengths)
     names = [name for name, _ in model.named_parameters()]
     starts = range(0, len(order) - size + 1, size)
 
     def squares(start: int) -> Tree:
-        rows = order[start : start + size]
-        loss = task.loss_of(model(inputs[rows]), labels[rows])
+        part = slice(start, start + size)
+        rows = visit.places[part]
+        loss = task.loss_of(model(inputs[rows, : visit.width(part)]), labels[rows])
         grads = torch.autograd.grad(loss, list(model.parameters()))
         return {name: grad.square()[None] for name, grad in zip(names, grads, strict=True)}
 

@@ -50,8 +50,8 @@ class UNSC(Method):
         "decompositions take seconds that TEE does not count",
         deviations="for any forget set, not a class: one joint basis over retained rows of all "
         "classes, the smallest that reaches `energy`; the pseudo-label excludes the trained-on one; "
-        "only weights of linear layers and of convolutions move: vectors, embeddings, attention "
-        "projections and BatchNorm statistics stay",
+        "only weights of linear layers and of convolutions move: vectors, embeddings, BatchNorm "
+        "statistics and the projections of torch's MultiheadAttention stay",
     )
 
     def begin(self, task: UnlearnTask) -> None:
@@ -79,6 +79,7 @@ class UNSC(Method):
 
     def step(self, task: UnlearnTask) -> None:
         from engine.lab.meter import FORWARD, TRAIN
+        from engine.lab.methods._nullspace import felt, layers
         from engine.lab.unlearning import Finished
 
         if task.forget.drawn >= self.epochs * len(task.forget):
@@ -90,11 +91,10 @@ class UNSC(Method):
         optimizer.zero_grad(set_to_none=True)
         loss = task.loss_of(task.logits(batch), labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        for name, parameter in task.model.named_parameters():
+        for name, layer in layers(task.model).items():
+            parameter = task.model.get_parameter(name)
             if parameter.requires_grad and parameter.grad is not None:
-                flat, directions = parameter.grad.flatten(1), task.state[BASIS + name]
-                inside = (flat @ directions) @ directions.T
-                parameter.grad.sub_(inside.reshape(parameter.shape))
+                parameter.grad.sub_(felt(layer, parameter.grad, task.state[BASIS + name]))
         optimizer.step()
         task.mean_loss.add(loss)
 

@@ -150,6 +150,8 @@ class GPT2(Model):
             embd_pdrop=self.dropout,
             attn_pdrop=self.dropout,
             use_cache=False,
+            bos_token_id=None,  # it writes nothing; GPT-2's own lie outside a small vocabulary
+            eos_token_id=None,
         )
         return chain(GPT2Model(config), classes, self.recompute)
 

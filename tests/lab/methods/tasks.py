@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from engine.lab.models.cnn_small import CNNSmall
+from engine.lab.models.gpt2 import GPT2
 from engine.lab.models.mlp import MLP
 from engine.lab.models.resnet18 import ResNet18
 from engine.lab.models.vit_tiny import ViTTiny
+from engine.lab.texts import TextSet
 from engine.lab.unlearning import UnlearnTask, unlearn
 from engine.lab.views import TrainingSet
 from engine.spec.component import Method, Model
 from engine.spec.experiment import Train
 from tests.helpers import LocalContext
+from tests.lab import toy_texts
 from tests.lab.toys import CLASSES, POISONED, ROWS, same, toy_model, toy_set, weights
 
 RETAINED = torch.tensor([row for row in range(ROWS) if row not in POISONED.tolist()])
@@ -65,6 +69,26 @@ def of_network(config: Model, count: int = IMAGES, recipe: Train = RECIPE) -> Un
     )  # fmt: skip
 
 
+def of_texts(
+    noise: bool = False, recipe: Train = RECIPE, width: int = toy_texts.WIDTH, dropout: float = 0.1
+) -> UnlearnTask:
+    """60 short texts, 8 of them to forget, perhaps with noise on their embeddings, and a GPT-2."""
+    rows = torch.arange(toy_texts.ROWS)
+    data = toy_texts.text_set(
+        toy_texts.noised(rows=rows[:FORGOTTEN], width=width) if noise else None
+    )
+
+    def build(seed: int = 1) -> nn.Module:
+        torch.manual_seed(seed)
+        gpt = GPT2(layers=2, width=width, heads=2, dropout=dropout)
+        return gpt.build((toy_texts.LONGEST, toy_texts.TOKENS.size, 1), 2, [], [])
+
+    return UnlearnTask(
+        build(), data, rows[FORGOTTEN:], rows[:FORGOTTEN], recipe, 0, "cpu", 2,
+        fresh=lambda: build(2), validation=(toy_texts.text_set(), rows[FORGOTTEN:20]),
+    )  # fmt: skip
+
+
 def ended(method: Method, task: UnlearnTask, ctx: LocalContext, budget: float = 4.0) -> UnlearnTask:
     unlearn(method, task, budget, ctx)
     return task
@@ -102,17 +126,23 @@ def check_network(
     return task
 
 
-def check_trajectory(method: Method, ctx: LocalContext, folder: Path) -> None:
+def _on_images() -> UnlearnTask:
+    return of_network(NETWORKS["cnn-small"])
+
+
+def check_trajectory(
+    method: Method, ctx: LocalContext, folder: Path, make: Callable[[], UnlearnTask] = _on_images
+) -> None:
     """Budget after budget is the largest one at once, byte for byte."""
     previous: Path | None = None
     for budget in (0.6, 1.1, 1.9):
-        task = of_network(NETWORKS["cnn-small"])
+        task = make()
         unlearn(method, task, budget, ctx, previous)
         previous = folder / f"{budget}"
         previous.mkdir()
         task.save(previous)
     assert previous is not None
-    alone, direct = of_network(NETWORKS["cnn-small"]), folder / "alone"
+    alone, direct = make(), folder / "alone"
     direct.mkdir()
     unlearn(method, alone, 1.9, ctx)
     alone.save(direct)
@@ -125,13 +155,17 @@ class Spy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: list[int] = []
-        plain = TrainingSet._inputs
+        for cls in (TrainingSet, TextSet):
+            self._watch(cls, monkeypatch)
+
+    def _watch(self, cls: type[TrainingSet], monkeypatch: pytest.MonkeyPatch) -> None:
+        plain = cls._inputs
 
         def spied(data: TrainingSet, rows: Tensor, width: int | None = None) -> object:
             self.rows += rows.tolist()
             return plain(data, rows, width)
 
-        monkeypatch.setattr(TrainingSet, "_inputs", spied)
+        monkeypatch.setattr(cls, "_inputs", spied)
 
 
 def row_gradients(model: nn.Module, data: TrainingSet, rows: Tensor) -> list[list[Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +15,27 @@ from engine.spec.component import Method
 from engine.spec.experiment import Train
 from engine.spec.registry import registered
 from tests.helpers import LocalContext
-from tests.lab.methods.tasks import FORGOTTEN, IMAGES, NETWORKS, Spy, of_network
+from tests.lab.methods.tasks import (
+    FORGOTTEN,
+    IMAGES,
+    NETWORKS,
+    Spy,
+    check_trajectory,
+    of_network,
+    of_texts,
+)
 from tests.lab.toys import same, weights
 
-# Where the defaults are for larger data than these.
-FITTING: dict[str, dict[str, Any]] = {"ssd": {"selection": 1.0}}
+# Where the defaults are for larger data than these, and for models that do better than guessing.
+FITTING: dict[str, dict[str, Any]] = {"ssd": {"selection": 1.0}, "ga": {"cap": False}}
 METHODS = sorted(name for name, cls in registered("method").items() if cls.role == "unlearn")  # type: ignore[attr-defined]
 
 
-def make(name: str) -> Method:
-    method = registered("method")[name].model_validate(FITTING.get(name, {}))
+def make(name: str, batch_size: int | None = None) -> Method:
+    cls, told = registered("method")[name], FITTING.get(name, {})
+    if batch_size is not None and "batch_size" in cls.model_fields:
+        told = told | {"batch_size": batch_size}
+    method = cls.model_validate(told)
     assert isinstance(method, Method)
     return method
 
@@ -55,6 +67,28 @@ def test_on_a_small_residual_net(
         check(name, task, 2.0, rows, ctx)
         found.append(weights(task.handed_out or task.model))
     assert same(found[0], found[1])
+
+
+@pytest.mark.parametrize("noise", [False, True], ids=["plain", "noised"])
+@pytest.mark.parametrize("name", METHODS)
+def test_on_a_small_gpt2(
+    name: str, noise: bool, ctx: LocalContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, whose draws are the seed's, too."""
+    rows = Spy(monkeypatch)
+    found = []
+    for _ in range(2):
+        task = of_texts(noise)
+        check(name, task, 2.0, rows, ctx)
+        found.append(weights(task.handed_out or task.model))
+    assert same(found[0], found[1])
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if make(n).continues])
+def test_budgets_on_a_small_gpt2_are_one_trajectory(
+    name: str, ctx: LocalContext, tmp_path: Path
+) -> None:
+    check_trajectory(make(name, batch_size=8), ctx, tmp_path, of_texts)
 
 
 @pytest.mark.slow
