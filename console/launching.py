@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from console.planning import Planned
-from engine.jobs import runs, supervisor
+from engine.jobs import runs
+from engine.jobs.backends import dispatch
 from engine.jobs.home import Home
 
 
@@ -12,5 +13,5 @@ def launch(home: Home, planned: Planned, name: str, origin: str) -> str:
     BadInput, OSError."""
     run = runs.create(home.create(), name, planned.experiment, planned.plan, planned.kind, origin)
     if not run.supervised():
-        supervisor.start(run, planned.resources)
+        dispatch.start(run, planned.experiment.compute, planned.resources)
     return run.id

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from console.estimating import estimated, estimates
 from console.output import console, say, say_json
+from engine.jobs.backends.slurm import width as on_slurm
 from engine.jobs.devices import Resources, fast_bf16
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import survey
@@ -49,10 +50,15 @@ def prepare(
 def expand(experiment: Experiment, name: str, origin: Path, device: str) -> Planned:
     """A valid experiment, planned for this machine. Raises BadInput."""
     resources = Resources.of(experiment.compute, device)
-    slots = resources.slots()
-    kind = slots[0].device
-    plan = make_plan(experiment, kind, where=str(origin), fast_bf16=fast_bf16(kind))
-    return Planned(name, origin, experiment, plan, resources, kind, resources.width(slots))
+    if experiment.compute.backend == "slurm":
+        kind, width = on_slurm(experiment.compute.slurm, resources)
+        fast = kind == "cuda" or fast_bf16(kind)  # GPUs are not seen from here: Ampere or later
+    else:
+        slots = resources.slots()
+        kind, width = slots[0].device, resources.width(slots)
+        fast = fast_bf16(kind)
+    plan = make_plan(experiment, kind, where=str(origin), fast_bf16=fast)
+    return Planned(name, origin, experiment, plan, resources, kind, width)
 
 
 def parse_seeds(text: str | None) -> list[int] | None:

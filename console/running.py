@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
-from engine.jobs import runs, supervisor
+from engine.jobs import runs
+from engine.jobs.backends import dispatch
+from engine.jobs.backends.jobs import submissions
 from engine.jobs.events import strip_control
 from engine.jobs.follow import Event, Follower, Progress
 from engine.jobs.home import Home, resolve_home
@@ -45,7 +47,9 @@ def run_preset(
     interrupted = False
     if not found.complete:
         follower = Follower(run, skip=True)
-        process = supervisor.start(run, planned.resources)
+        process = dispatch.start(run, planned.experiment.compute, planned.resources)
+        if process is None:
+            return _say_submitted(run, place, as_json)
         view = _quiet if as_json else _view(plain)
         interrupted = view(run, Progress(run.plan.stages, found.ok), follower, process)
     state = "done" if found.complete else _outcome(run)
@@ -61,6 +65,17 @@ def run_preset(
     if state != "done":
         _complain_of_failures(run)
         return FAILED
+    return 0
+
+
+def _say_submitted(run: Run, place: Home, as_json: bool) -> int:
+    """The cluster does the rest, and whoever looks on may do so from any node."""
+    job = submissions(run.folder)[-1].facts().get("job")
+    if as_json:
+        say_json({"run": run.id, "status": run.state(), "home": str(place.root), "job": job})
+    else:
+        say(f"run {run.id}: submitted to Slurm as job {job}; in {place.root}")
+        say(f"`chelate watch {run.id}` looks on, from any node.")
     return 0
 
 

@@ -17,6 +17,7 @@ from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
 from console.watching.tracks import Route, longest_paths, routes
 from engine.jobs.events import EventTail, strip_control
+from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
 
@@ -47,7 +48,7 @@ class Feed:
         self._scored: set[str] = set()  # stages whose audit was looked for in vain or found
         self._wanted: tuple[str, ...] = ()
         self._metric = "loss"
-        self._supervisor = EventTail(run.events)
+        self._supervisor = RunTail(run)
         self._said: dict[str, float] = {}  # stage → when a metric of its was logged
         self._others: deque[str] = deque()  # attempts to read when there is time
         self._parents: dict[str, tuple[str, ...]] = {}
@@ -184,6 +185,8 @@ class Feed:
             self._forget(key)
         elif kind == "end":
             outcome = str(data.get("outcome"))
+            if outcome == "cached" and row.state in ("done", "n/a"):
+                return  # another job of this run found it
             state = {"na": "n/a", "cached": "stored"}.get(outcome, outcome)
             self._stages[key] = replace(
                 row,

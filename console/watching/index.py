@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from console.viewmodel import RunRow
-from engine.jobs.events import EventTail, strip_control
-from engine.jobs.follow import Progress
+from engine.jobs.events import strip_control
+from engine.jobs.follow import Progress, RunTail
 from engine.jobs.home import Home
 from engine.jobs.runs import ID, Run
 from engine.spec.errors import BadInput
@@ -34,7 +34,7 @@ class Entry:
     run: Run
     seen: int  # mtime of the folder when it was read
     row: RunRow
-    tail: EventTail | None = None
+    tail: RunTail | None = None
     progress: Progress | None = None
     counted: bool = False
 
@@ -130,7 +130,7 @@ class Index:
             self._new.append((entry.run.id, _mtime(entry.run.folder)))
             return
         if entry.progress is None:
-            entry.tail = EventTail(entry.run.events)
+            entry.tail = RunTail(entry.run)
             try:
                 stages = entry.run.plan.stages
                 entry.progress = Progress(stages, filter(entry.run.store.has, stages))
@@ -237,7 +237,7 @@ def _tally(run: Run) -> dict[str, Any]:
     total = cached = 0
     ended: set[str] = set()
     failed: dict[str, str] = {}
-    tail = EventTail(run.events)
+    tail = RunTail(run)
     while True:
         for event in tail.read(MOST):
             data = event["data"]

@@ -39,9 +39,15 @@ def supervisor_of(run: Run) -> Identity:
     return identity
 
 
-def stop(run: Run, kill: bool = False) -> int:
+def stop(run: Run, kill: bool = False) -> int | None:
     """Ask a run to stop at the next step of its stages, or kill its supervisor (then the stages
-    under way still end). Returns the supervisor's pid. Raises BadInput."""
+    under way still end) or its jobs. Returns the supervisor's pid, None on a cluster. Raises
+    BadInput."""
+    if run.supervised() and not run.supervised_here():
+        from engine.jobs.backends import slurm
+
+        slurm.stop(run, kill)
+        return None
     identity = supervisor_of(run)
     try:
         os.kill(identity.pid, signal.SIGKILL if kill else signal.SIGTERM)
@@ -52,11 +58,12 @@ def stop(run: Run, kill: bool = False) -> int:
     return identity.pid
 
 
-def resume(run: Run) -> subprocess.Popen[bytes]:
-    """Start a supervisor, which goes on from the store. Raises BadInput if that cannot work here:
-    one is alive, files cannot be read, or the device is not there."""
+def resume(run: Run) -> subprocess.Popen[bytes] | None:
+    """Start a supervisor, or jobs on the cluster (then None), which go on from the store. Raises
+    BadInput if that cannot work here: it is going on, files cannot be read, or the device is not
+    there."""
+    from engine.jobs.backends.dispatch import start
     from engine.jobs.devices import Resources
-    from engine.jobs.supervisor import start
 
     if run.supervised():
         raise BadInput(f"run {run.id} is running.")
@@ -64,9 +71,7 @@ def resume(run: Run) -> subprocess.Popen[bytes]:
     kind = str(run.facts.get("device") or "cpu")
     # The plan's keys are those of a kind of device; the preset may have been overruled.
     wanted = compute.device if compute.device.startswith(kind) else kind
-    resources = Resources.of(compute, wanted)
-    resources.slots()
-    return start(run, resources)
+    return start(run, compute, Resources.of(compute, wanted))
 
 
 def delete(run: Run) -> Path:

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.jobs.backends.jobs import event_files
 from engine.jobs.events import EventTail
 from engine.jobs.runs import Run
 from engine.spec.planned import Stage
 
 Event = dict[str, Any]
+LOOK = 1.0  # seconds between looks for jobs that have begun
+
+
+class RunTail:
+    """Reads what supervisors tell of a run, one of this machine or the jobs of a cluster, as
+    `EventTail` reads one file; events of several files come in the order of their times.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run.folder
+        self._tails = {run.events: EventTail(run.events)}
+        self._next = 0.0
+
+    def read(self, most: int | None = None) -> list[Event]:
+        """What is new, at most `most` bytes of each file."""
+        if time.monotonic() >= self._next and (self._run / "slurm").exists():
+            self._next = time.monotonic() + LOOK
+            for path in event_files(self._run):
+                self._tails.setdefault(path, EventTail(path))
+        found = [events for tail in self._tails.values() if (events := tail.read(most))]
+        if len(found) == 1:
+            return found[0]
+        return sorted((e for events in found for e in events), key=lambda event: float(event["t"]))
+
+    @property
+    def behind(self) -> bool:
+        return any(tail.behind for tail in self._tails.values())
 
 
 class Follower:
@@ -22,7 +51,7 @@ class Follower:
 
     def __init__(self, run: Run, skip: bool = False) -> None:
         self.run = run
-        self._supervisor = EventTail(run.events)
+        self._supervisor = RunTail(run)
         self._attempts: dict[str, EventTail] = {}
         self._caught_up = skip
         if skip:

@@ -6,6 +6,7 @@ runs/<id>/run.json          name, device, versions
 runs/<id>/events.jsonl      the supervisor's view: stages started and ended
 runs/<id>/session.json      how the last session ended
 runs/<id>/supervisor.lock   flocked by a living supervisor
+runs/<id>/slurm/<n>/        jobs on a cluster (backends/jobs.py)
 runs/<id>/attempts/<key16>.<n>/   events.jsonl, output.log, exit.json of one attempt
 """
 
@@ -24,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.jobs.backends.jobs import JobsState, stop_file, submissions
 from engine.jobs.home import Home, make_private, write_atomic, write_json
 from engine.jobs.store import Damaged, Record, Store
 from engine.spec.errors import BadInput, unknown
@@ -101,7 +103,19 @@ class Run:
     # --- state -----------------------------------------------------------------------------------
 
     def supervised(self) -> bool:
-        """Whether a supervisor lives: it holds the lock as long as it does."""
+        """Whether somebody computes it, or will: a supervisor here, or jobs on a cluster, which may
+        still wait in its queue."""
+        return self.supervised_here() or self._on_cluster()[0] in ("queued", "running")
+
+    def _on_cluster(self) -> tuple[JobsState | None, str]:
+        """How the latest submission to a cluster stands; None unless that is the latest word."""
+        if not (self.folder / "slurm").exists() or (self.folder / "session.json").exists():
+            return None, ""
+        found = submissions(self.folder)
+        return found[-1].state(stop_file(self.folder).exists()) if found else (None, "")
+
+    def supervised_here(self) -> bool:
+        """Whether a supervisor lives on this machine: it holds the lock as long as it does."""
         try:
             descriptor = os.open(self.folder / "supervisor.lock", os.O_RDONLY)
         except OSError:
@@ -123,8 +137,11 @@ class Run:
         return told if isinstance(told, dict) else {}
 
     def state(self) -> RunState:
-        if self.supervised():
+        if self.supervised_here():
             return "running"
+        cluster, _ = self._on_cluster()
+        if cluster is not None:
+            return cluster  # type: ignore[return-value]
         outcome = self.session().get("outcome")
         if outcome in ("done", "failed", "stopped"):
             return outcome  # type: ignore[no-any-return]

@@ -80,17 +80,23 @@ class Schedule:
         keys = []
         while self._held and self._held[0][0] <= now:
             keys.append(heapq.heappop(self._held)[1])
-        return keys
+        return [key for key in keys if key not in self.fate]
 
-    def next(self) -> Stage | None:
-        """The stage to hand out now; None if there is none."""
-        return self.plan.stages[heapq.heappop(self._ready)[2]] if self._ready else None
+    def first(self) -> Stage | None:
+        """The stage to hand out now; None if there is none. It stays in the queue until `take`."""
+        while self._ready and self._ready[0][2] in self.fate:  # settled meanwhile by others
+            heapq.heappop(self._ready)
+        return self.plan.stages[self._ready[0][2]] if self._ready else None
+
+    def take(self) -> None:
+        """Take the first stage out of the queue."""
+        heapq.heappop(self._ready)
 
     @property
     def has_ready(self) -> bool:
-        return bool(self._ready)
+        return self.first() is not None
 
     @property
     def waits(self) -> bool:
         """Whether anything is queued or held by others."""
-        return bool(self._ready or self._held)
+        return self.has_ready or any(key not in self.fate for _, key in self._held)

@@ -26,6 +26,7 @@ from engine.jobs.hired import WorkerProcess
 from engine.jobs.home import Home, write_json
 from engine.jobs.lease import Lease, process_identity
 from engine.jobs.placing import Pool, Room
+from engine.jobs.post import Post
 from engine.jobs.runs import Run, survey
 from engine.jobs.schedule import Fate, Schedule
 from engine.jobs.store import Record
@@ -35,7 +36,6 @@ from engine.spec.planned import Stage
 GRACE = 15.0  # seconds a worker has to stop before it is killed
 TRIES = 2  # of a stage whose worker died under it
 TICK = 0.25  # seconds between looks at flags and clocks when no worker speaks
-HELD_WAIT = 0.3  # seconds before asking again for a stage that another process computes
 SEAT_WAIT = 1.0  # seconds before looking again for a device with room
 IDLE = 60.0  # seconds without work after which a worker makes room for others
 GONE = 60.0  # seconds without any of our devices after which we give up
@@ -44,8 +44,11 @@ GONE = 60.0  # seconds without any of our devices after which we give up
 class Supervisor:
     """Works through the stages of one run with the workers that the machine has room for."""
 
-    def __init__(self, run: Run, pool: Pool, resources: Resources) -> None:
+    def __init__(
+        self, run: Run, pool: Pool, resources: Resources, post: Post | None = None
+    ) -> None:
         self.run = run
+        self.post = post or Post(run.folder)
         self.pool = pool
         self.threads = resources.threads
         self.width = resources.width(pool.slots)
@@ -59,22 +62,26 @@ class Supervisor:
         self.next_hire = {True: 0.0, False: 0.0}  # any room or more room → not before (monotonic)
         self.gone_since: float | None = None
         self.told_wait = False
+        self.idle_since: float | None = None
 
     # --- the loop --------------------------------------------------------------------------------
 
     def work(self) -> str:
-        """Run to the end; returns the outcome: done, failed or stopped."""
-        with EventWriter(self.run.events, "", 0, rate=1000.0) as self.events:
+        """Run to the end; returns the outcome: done, failed, stopped, or idle (one of several, with
+        nothing to do)."""
+        path = self.post.folder / "events.jsonl"
+        with EventWriter(path, "", 0, rate=1000.0) as self.events:
             self.run.store.sweep()
             known = self._survey()
             total = len(self.run.plan.stages)
             self.schedule.begin(known)
-            self.events.emit(
-                "start", run=self.run.id, stages=total, slots=self.width, cached=len(known),
+            self.post.tell_start(
+                self.events, run=self.run.id, stages=total, slots=self.width, cached=len(known),
                 todo=total - len(known),
             )  # fmt: skip
             try:
                 while not self._finished():
+                    self._learn()
                     self._pass_on_stop()
                     self._hand_out()
                     self._listen()
@@ -82,9 +89,9 @@ class Supervisor:
                 self._end_workers()
             fates = self.schedule.fate
             outcome = "failed" if "failed" in fates.values() else "done"
-            if self.stopping and len(fates) < total:
-                outcome = "stopped"
-            self.events.emit("stopped" if outcome == "stopped" else "end", outcome=outcome)
+            if len(fates) < total:
+                outcome = "stopped" if self.stopping else "idle"
+            self.post.tell_end(self.events, outcome)
         return outcome
 
     def _survey(self) -> dict[str, Fate]:
@@ -96,8 +103,29 @@ class Supervisor:
 
     def _finished(self) -> bool:
         if any(worker.stage is not None for worker in self.workers):
+            self.idle_since = None
             return False
-        return self.stopping or not (self.schedule.waits or self.cramped)
+        return self.stopping or self._idles() or not (self.schedule.waits or self.cramped)
+
+    def _idles(self) -> bool:
+        """Whether there has been nothing for us to do for so long that our node should be others'."""
+        if self.post.patience is None or self.schedule.has_ready or self.cramped:
+            self.idle_since = None
+            return False
+        self.idle_since = self.idle_since or time.monotonic()
+        return time.monotonic() - self.idle_since > self.post.patience
+
+    def _learn(self) -> None:
+        """Settle what the others, if there are any, have done. A result counts once the store has it;
+        a failure need not be repeated by each of us."""
+        self.stopping = self.stopping or self.post.told_to_stop()
+        with_us = {worker.stage.key for worker in self.workers if worker.stage is not None}
+        for end in self.post.ended():
+            key = str(end["key"])
+            if key in with_us or key in self.schedule.fate or key not in self.run.plan.stages:
+                continue
+            if end.get("outcome") == "failed" or self.run.store.has(key):
+                self.schedule.settle(key, _fate_of(self.run.store.record(key)))
 
     def _hand_out(self) -> None:
         now = time.monotonic()
@@ -108,11 +136,15 @@ class Supervisor:
             return
         self._hand_out_cramped()
         idle = [worker for worker in self.workers if worker.idle]
-        while self.schedule.has_ready:
+        while (stage := self.schedule.first()) is not None:
+            if self.run.store.has(stage.key):  # another run or job was first
+                self.schedule.take()
+                self._judge(stage, {"outcome": "cached"})
+                continue
             worker = idle.pop() if idle else self._hire()
-            stage = self.schedule.next() if worker is not None else None
-            if worker is None or stage is None:
+            if worker is None:
                 return
+            self.schedule.take()
             worker.give(self.run, stage)
         for worker in idle:
             if now - worker.since > IDLE:
@@ -147,7 +179,7 @@ class Supervisor:
             return None
         self.gone_since, self.told_wait = None, False
         worker = WorkerProcess(
-            seat, self.run.home.store, self.threads, self.run.folder / "workers.log"
+            seat, self.run.home.store, self.threads, self.post.folder / "workers.log"
         )
         self.workers.append(worker)
         self.selector.register(worker.reply, selectors.EVENT_READ, worker)
@@ -182,7 +214,7 @@ class Supervisor:
         if "started" in message and stage is not None:
             self.events.emit(
                 "start", key=stage.key, attempt=message["attempt"], title=stage.title,
-                kind=stage.kind, slot=worker.seat.slot.name,
+                kind=stage.kind, slot=self.post.place(worker.seat.slot.name),
             )  # fmt: skip
         elif "ended" in message and stage is not None:
             worker.stage = None
@@ -195,7 +227,7 @@ class Supervisor:
     def _judge(self, stage: Stage, end: dict[str, Any]) -> None:
         outcome = end["outcome"]
         if outcome == "held":
-            self.schedule.hold(stage.key, time.monotonic() + HELD_WAIT)
+            self.schedule.hold(stage.key, time.monotonic() + self.post.held_wait)
             return
         if outcome == "damaged":
             source = end["damaged"]
@@ -257,7 +289,7 @@ class Supervisor:
             return
         code = worker.process.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        reason = f"the worker died ({how}); see {self.run.folder / 'workers.log'}"
+        reason = f"the worker died ({how}); see {self.post.folder / 'workers.log'}"
         if self.stopping:
             return
         if self._count_try(stage.key):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from engine.spec.component import Attack, Audit, Data, Method, Model
 from engine.spec.registry import component_name, registered, union
+from engine.spec.slurm import Slurm
 from engine.spec.tuning import check_tuning
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -92,6 +93,11 @@ class Compute(Table):
         gt=0,
         description="Between two checkpoints of a long stage; longer where one takes over a hundredth.",
     )
+
+    backend: Literal["local", "slurm"] = Field(
+        default="local", description="slurm: workers are jobs of the cluster; `run` only submits."
+    )
+    slurm: Slurm = Field(default=Slurm(), description="What each job asks for.")
 
     @field_validator("device")
     @classmethod

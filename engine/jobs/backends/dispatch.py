@@ -1,0 +1,25 @@
+"""Where the work of a run is done: by a supervisor on this machine, or by jobs of a cluster."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from engine.jobs.devices import Resources
+from engine.jobs.runs import Run
+
+if TYPE_CHECKING:
+    from engine.spec.experiment import Compute
+
+
+def start(run: Run, compute: Compute, resources: Resources) -> subprocess.Popen[bytes] | None:
+    """Have a run computed; the new supervisor, or None where a cluster does it. Raises BadInput."""
+    if compute.backend == "slurm":
+        from engine.jobs.backends.slurm import submit
+
+        submit(run, compute.slurm, resources)
+        return None
+    from engine.jobs.supervisor import start as start_here
+
+    resources.slots()  # what is not there is said now, not in a file
+    return start_here(run, resources)
