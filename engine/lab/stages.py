@@ -142,6 +142,8 @@ def craft_task(config: Config, ctx: Context) -> CraftTask:
         raise_if_stopped=ctx.raise_if_stopped,
         meter=Meter(len(scene.split["training"])),
         progress=ctx.progress,
+        checkpoint=ctx.checkpoint,
+        resume=ctx.resume,
     )
 
 

@@ -27,6 +27,7 @@ from engine.lab.attacks._heads import (
 )
 from engine.lab.attacks.gradient_canceling import GradientCanceling
 from engine.lab.context import Failed
+from engine.lab.crafting import Loop, Tensors
 from engine.lab.models.linear import Linear
 from engine.lab.models.mlp import MLP
 from engine.lab.randomness import stream
@@ -331,14 +332,25 @@ def test_the_implicit_gradient_is_that_of_the_optimum() -> None:
         assert float((found * direction).sum()) == pytest.approx(difference, rel=1e-4)
 
 
+class Unheard(Loop):
+    """A loop without an attack around it."""
+
+    def __init__(self) -> None:
+        pass
+
+    def resume(self) -> tuple[int, Tensors]:
+        return 0, {}
+
+    def before(self, step: int, state: object) -> None:
+        pass
+
+
 def test_the_ascent_does_more_harm_than_its_start() -> None:
     problem, embed = toy_side(torch.float32)
     inputs = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(1))
     labels = (problem.labels[:6] + 1) % CLASSES
     first = problem.harm(problem.optimum(embed(inputs), labels, embed.weights, 6, 60))[0]
-    found = ascend(
-        problem, embed, inputs, labels, 0.0, 1.0, embed.weights, 25, 0.1, lambda step: None
-    )
+    found = ascend(problem, embed, inputs, labels, 0.0, 1.0, embed.weights, 25, 0.1, Unheard())
     assert found.harm > first
     assert found.inputs.min() >= 0 and found.inputs.max() <= 1
 
@@ -389,7 +401,7 @@ def test_the_heads_condition_is_the_networks_where_only_the_head_trains() -> Non
     one, two = head.gap(inputs, labels), whole.gap(inputs, labels)
     assert torch.allclose(one[0], torch.cat([two[0], two[1][:, None]], dim=1), atol=1e-6)
     assert head.whole == pytest.approx(whole.whole, rel=1e-5)
-    found = cancel(head, inputs, labels, 30, 0.1, lambda step: None)
+    found = cancel(head, inputs, labels, 30, 0.1, Unheard())
     assert found.residual < found.start == pytest.approx(norm(one) / head.whole, rel=1e-6)
     assert found.inputs.min() >= 0 and found.inputs.max() <= 1
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.lab.attacks._heads import HeadProblem, chunks, curvature, harm_gradient, solve
+from engine.lab.crafting import Loop, Tensors, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +32,29 @@ def ascend(
     start: Tensor,
     steps: int,
     rate: Tensor | float,
-    tell: Callable[[int], None],
+    loop: Loop,
 ) -> Ascended:
     """Maximise the harm of the head's optimum over `inputs` in [low, high] (start: the clean head).
 
     Adam, cosine, on gradients of norm 1 a row (far rows have tiny ones); a coordinate moves by
-    `rate` at first. `tell(step)` is called before each step.
+    `rate` at first. It goes on where `loop` does.
     """
     best = Ascended(inputs, start, -math.inf)
     weights, adjoint = start, None
     walk = Walk(inputs, rate, low, high, steps)
-    for step in range(steps + 1):
-        tell(step)
+
+    def state() -> Tensors:
+        found = {"weights": weights, "best inputs": best.inputs, "best weights": best.weights}
+        found |= {} if adjoint is None else {"adjoint": adjoint}
+        return walk.state() | found | {"best harm": number(best.harm)}
+
+    first, kept = loop.resume()
+    if kept:
+        walk.restore(first, kept)
+        weights, adjoint = kept["weights"], kept.get("adjoint")
+        best = Ascended(kept["best inputs"], kept["best weights"], float(kept["best harm"]))
+    for step in range(first, steps + 1):
+        loop.before(step, state)
         with torch.no_grad():
             features = torch.cat([embed(part) for part in chunks(walk.inputs)])
         weights = problem.optimum(features, labels, weights)
@@ -77,6 +89,14 @@ class Walk:
         self.taken = 0
         self.mean = torch.zeros_like(inputs)
         self.square = torch.zeros_like(inputs)
+
+    def state(self) -> Tensors:
+        return {"inputs": self.inputs, "mean": self.mean, "square": self.square}
+
+    def restore(self, taken: int, kept: Tensors) -> None:
+        """Stand where `state` was asked for, after `taken` steps."""
+        self.taken = taken
+        self.inputs, self.mean, self.square = kept["inputs"], kept["mean"], kept["square"]
 
     def descend(self, gradient: Tensor) -> None:
         """One step down; the rate falls along half a cosine."""

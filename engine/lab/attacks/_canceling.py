@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from engine.lab.attacks._ascent import Walk
 from engine.lab.attacks._heads import HeadProblem, chunks, row_gradients
+from engine.lab.crafting import Loop, Tensors, number
 from engine.lab.views import Rows
 
 Gradients = list[Tensor]
@@ -114,13 +115,22 @@ def cancel(
     labels: Tensor,
     steps: int,
     rate: float,
-    tell: Callable[[int], None],
+    loop: Loop,
 ) -> Canceled:
-    """Minimise the residual over pixels in [0, 1]. `tell(step)` is called before each step."""
+    """Minimise the residual over pixels in [0, 1]. It goes on where `loop` does."""
     walk = Walk(inputs, rate, 0.0, 1.0, steps)
     best = Canceled(inputs, float("inf"), float("nan"))
-    for step in range(steps + 1):
-        tell(step)
+
+    def state() -> Tensors:
+        told = {"best residual": number(best.residual), "start": number(best.start)}
+        return walk.state() | {"best inputs": best.inputs} | told
+
+    first, kept = loop.resume()
+    if kept:
+        walk.restore(first, kept)
+        best = Canceled(kept["best inputs"], float(kept["best residual"]), float(kept["start"]))
+    for step in range(first, steps + 1):
+        loop.before(step, state)
         gap = condition.gap(walk.inputs, labels)
         residual = norm(gap) / condition.whole
         if residual < best.residual:

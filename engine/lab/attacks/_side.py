@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
 from engine.lab.attacks._heads import Embedding, HeadProblem
 from engine.lab.context import Failed
+from engine.lab.crafting import CraftTask, Loop
 from engine.lab.meter import FORWARD, TRAIN
 from engine.lab.views import Rows
-
-if TYPE_CHECKING:
-    from engine.lab.crafting import CraftTask
 
 
 class AttackerSide:
@@ -33,14 +29,10 @@ class AttackerSide:
         task.meter.charge(len(labels), FORWARD)
         self.problem = HeadProblem(features, labels, task.classes, ridge)
 
-    def tell(self, step: int, steps: int, poisons: int, price: float = TRAIN) -> None:
-        """Before each step: stop if asked to, say how far it is, charge the poison's passes.
-
-        A step of the head's attacks reads the poison forward, then forward and back to the pixels.
-        """
-        self.task.raise_if_stopped()
-        self.task.progress(step, steps)
-        self.task.meter.charge(poisons, price)
+    def loop(self, name: str, steps: int, poisons: int, price: float = TRAIN) -> Loop:
+        """A loop whose steps are charged the poison's passes: the head's attacks read it forward,
+        then forward and back to the pixels."""
+        return Loop(self.task, name, steps, lambda: self.task.meter.charge(poisons, price))
 
     def test_accuracy(self, weights: Tensor) -> float:
         """Of a head [K, D] on the attacker's features; for the record only."""

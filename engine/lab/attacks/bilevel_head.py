@@ -55,7 +55,7 @@ class BilevelHead(Optimised):
         labels = wrong_labels(task.data.labels[task.rows], task.classes, task.seed)
         found = ascend(
             side.problem, side.embed, inputs, labels, 0.0, 1.0, side.embed.weights,
-            self.steps, self.lr, lambda step: side.tell(step, self.steps, len(inputs)),
+            self.steps, self.lr, side.loop("ascent", self.steps, len(inputs)),
         )  # fmt: skip
         return appended(
             task.data, found.inputs, labels, harm=found.harm,

@@ -110,7 +110,7 @@ class GradientCanceling(Optimised):
         price = 1.0 if self.scope == "head" else 4.0  # second derivatives
         found = cancel(
             condition, base, labels, self.steps, self.lr,
-            lambda step: side.tell(step, self.steps, len(base), price),
+            side.loop("cancel", self.steps, len(base), price),
         )  # fmt: skip
         facts: dict[str, float | None] = {
             "residual": found.residual,
@@ -138,7 +138,7 @@ class GradientCanceling(Optimised):
             side.problem, lambda inputs: with_ones(inputs, bias), start.clamp(low, high), labels,
             low, high, side.embed.weights, self.target_steps,
             FEATURE_RATE * (high - low).clamp_min(1e-6),
-            lambda step: side.tell(step, self.target_steps, 0),
+            side.loop("ascent", self.target_steps, 0),
         ).weights  # fmt: skip
 
     def _corrupt(self, side: AttackerSide) -> None:
@@ -147,6 +147,7 @@ class GradientCanceling(Optimised):
         from torch.nn.functional import cross_entropy
 
         from engine.lab.attacks._heads import chunks
+        from engine.lab.crafting import Loop
         from engine.lab.views import epoch_visit
 
         task, model = side.task, side.embed.model
@@ -160,8 +161,14 @@ class GradientCanceling(Optimised):
         radius = 1.0 if self.radius is None else self.radius
         size = recipe.batch_size
         visit = epoch_visit(task.data, task.training, size, task.seed, "gradpc", 0)
-        for rows in chunks(task.training[visit.places], size):
-            task.raise_if_stopped()
+        parts = chunks(task.training[visit.places], size)
+        loop = Loop(task, "gradpc", len(parts))
+        first, kept = loop.resume()
+        with torch.no_grad():
+            for name, tensor in kept.items():
+                moved[int(name)].copy_(tensor)
+        for step, rows in enumerate(parts[first:], first):
+            loop.before(step, lambda: {str(n): p for n, p in enumerate(moved)})
             batch = task.data.take(rows)
             loss = cross_entropy(model(batch.inputs), batch.labels)
             uphill = torch.autograd.grad(loss, moved)

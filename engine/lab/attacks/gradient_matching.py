@@ -12,7 +12,7 @@ from engine.spec.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from engine.lab.crafting import CraftTask
+    from engine.lab.crafting import CraftTask, Tensors
     from engine.lab.subject import Subject
     from engine.lab.views import Poison
 
@@ -170,6 +170,7 @@ class GradientMatching(Attack):
         return passes * SECOND_ORDER * poisoned_count(self.selection(), rows) / rows
 
     def craft_with(self, task: CraftTask) -> Poison:
+        from engine.lab.crafting import Loop, number
         from engine.lab.views import Poison
 
         models = [model.eval().requires_grad_(True) for model in task.surrogates()]
@@ -179,11 +180,32 @@ class GradientMatching(Attack):
         low, high = box(matching.base, self.epsilon)
         start = matching.loss(matching.base)
         best, end = matching.base, start
-        for restart in range(self.restarts):
-            inputs = self._descend(task, matching, low, high, restart)
-            loss = matching.loss(inputs)
+        loop = Loop(task, "matching", self.restarts * self.steps)
+        first, kept = loop.resume()
+        if kept:
+            best, end = kept.pop("best"), float(kept.pop("end"))
+        walk: SignedAdam | None = None
+
+        def state() -> Tensors:
+            assert walk is not None
+            return walk.state() | {"best": best, "end": number(end)}
+
+        for step in range(first, loop.steps):
+            restart, own = divmod(step, self.steps)
+            if walk is None:
+                noisy = self._noisy(task, matching.base, restart).clamp(low, high)
+                walk = SignedAdam(noisy, low, high)
+                if kept and step == first:
+                    walk.restore(kept)
+            loop.before(step, state)
+            decays = sum(own >= decay * self.steps for decay in DECAYS)
+            walk.descend(matching.gradient(walk.inputs, restart, own), self.lr * 0.1**decays)
+            if own + 1 < self.steps:
+                continue
+            loss = matching.loss(walk.inputs)
             if restart == 0 or loss < end:
-                best, end = inputs, loss
+                best, end = walk.inputs.detach(), loss
+            walk = None
         return Poison(
             rows=task.rows,
             inputs=best,
@@ -225,34 +247,49 @@ class GradientMatching(Attack):
             f"{len(right)} of its {len(order)} test images right; ask for fewer targets"
         )
 
-    def _descend(
-        self, task: CraftTask, matching: Matching, low: Tensor, high: Tensor, restart: int
-    ) -> Tensor:
-        """Signed Adam from fresh noise; inputs [P, C, H, W] within the box."""
+    def _noisy(self, task: CraftTask, base: Tensor, restart: int) -> Tensor:
+        """Where a restart begins, [P, C, H, W]."""
         import torch
 
         from engine.lab.randomness import torch_generator
 
         purpose = ("gradient matching", self.true_class, self.adversarial, self.target, restart)
         generator = torch_generator(task.seed, *map(str, purpose))
-        noise = torch.randn(low.shape, generator=generator).clamp(-1, 1).to(low.device)
-        inputs = (matching.base + self.epsilon * noise).clamp(low, high)
-        optimizer = torch.optim.Adam([inputs], lr=self.lr)
-        for step in range(self.steps):
-            task.raise_if_stopped()
-            task.progress(restart * self.steps + step, self.restarts * self.steps)
-            optimizer.param_groups[0]["lr"] = self.lr * 0.1 ** sum(
-                step >= decay * self.steps for decay in DECAYS
-            )
-            inputs.grad = matching.gradient(inputs, restart, step).sign()
-            optimizer.step()
-            inputs = inputs.clamp_(low, high)
-        return inputs.detach()
+        noise = torch.randn(base.shape, generator=generator).clamp(-1, 1).to(base.device)
+        return base + self.epsilon * noise
 
     def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:
         from engine.lab.audits.targeted_success import glimpse
 
         return {"targeted-success": glimpse(subject)}
+
+
+class SignedAdam:
+    """Adam on the signs of a gradient, within a box; `inputs` move in place."""
+
+    def __init__(self, inputs: Tensor, low: Tensor, high: Tensor) -> None:
+        import torch
+
+        self.inputs = inputs
+        self._box = low, high
+        self._optimizer = torch.optim.Adam([inputs])
+
+    def state(self) -> Tensors:
+        return {"inputs": self.inputs, **self._optimizer.state[self.inputs]}
+
+    def restore(self, kept: Tensors) -> None:
+        """Stand where `state` was asked for."""
+        self.inputs.copy_(kept["inputs"])
+        moments = {name: kept[name] for name in kept if name != "inputs"}
+        if moments:
+            moments["step"] = moments["step"].cpu()  # where Adam counts
+        self._optimizer.state[self.inputs] = moments
+
+    def descend(self, gradient: Tensor, rate: float) -> None:
+        self._optimizer.param_groups[0]["lr"] = rate
+        self.inputs.grad = gradient.sign()
+        self._optimizer.step()
+        self.inputs.clamp_(*self._box)
 
 
 class Matching:
