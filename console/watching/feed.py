@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import time
 from collections import deque
 from dataclasses import replace
@@ -16,6 +14,7 @@ from console.watching.histograms import look_of_probe, look_of_scores, number
 from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
 from console.watching.tracks import Route, longest_paths, routes
+from console.watching.trajectory import TrajectoryTail, attempt_folder
 from engine.jobs.events import EventTail, strip_control
 from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run
@@ -43,7 +42,8 @@ class Feed:
         self._looks: dict[str, list[Look]] = {}
         self._last: dict[str, dict[str, float]] = {}  # track → latest metrics
         self._ends: dict[str, float] = {}  # stage → its last step
-        self._tails: dict[str, EventTail] = {}  # attempts being read
+        self._spans: dict[str, tuple[float, float]] = {}  # stage → first and last step it told
+        self._tails: dict[str, TrajectoryTail] = {}  # attempts being read
         self._read: set[str] = set()  # attempts read to the end
         self._scored: set[str] = set()  # stages whose audit was looked for in vain or found
         self._wanted: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ class Feed:
             folder = self._attempt_folder(row)
             if folder is None:
                 return False
-            tail = self._tails[key] = EventTail(folder / "events.jsonl")
+            tail = self._tails[key] = TrajectoryTail(self.run, key, folder)
         events = tail.read(MOST)
         for event in events:
             self._hear_stage(key, event)
@@ -150,13 +150,7 @@ class Feed:
         record = self.run.store.record(row.key)
         if record is None:
             return None
-        name = f"{row.key[:16]}.{record.attempt}"
-        with contextlib.suppress(OSError), os.scandir(self.run.home.runs) as folders:
-            for folder in folders:
-                found = Path(folder.path, "attempts", name)
-                if found.is_dir():
-                    return found
-        return None
+        return attempt_folder(self.run, row.key, record.attempt)
 
     def _hear_supervisor(self, event: dict[str, Any]) -> None:
         data, kind, t = event["data"], event["kind"], float(event["t"])
@@ -202,16 +196,20 @@ class Feed:
         self._tails.pop(key, None)
         self._read.discard(key)
         self._scored.discard(key)
-        route = self._route_of.get(key)
-        if route is not None and len(route.stages) == 1:
-            self._looks.pop(route.id, None)
-            for name in [name for name in self._points if name[0] == route.id]:
-                del self._points[name]
+        route, span = self._route_of.get(key), self._spans.pop(key, None)
+        if route is not None and span is not None:
+            looks = self._looks.get(route.id, [])
+            looks[:] = [look for look in looks if not span[0] <= look.step <= span[1]]
+            for name, points in self._points.items():
+                if name[0] == route.id:
+                    points.cut(*span)
 
     def _hear_stage(self, key: str, event: dict[str, Any]) -> None:
         data, kind, t = event["data"], event["kind"], float(event["t"])
         row = self._stages[key]
-        if row.state == "running" and self._worth_a_line(key, kind, t):
+        # What led to a checkpoint had its lines at its time.
+        own = event["attempt"] == row.attempt
+        if row.state == "running" and own and self._worth_a_line(key, kind, t):
             line = of_stage(kind, data, t, row.title)
             if line is not None:
                 self.lines.add(line)
@@ -223,6 +221,8 @@ class Feed:
         route = self._route_of.get(key)
         if route is None:
             return
+        if kind in ("metric", "probe") and math.isfinite(number(data.get("step"))):
+            self._reach(key, number(data.get("step")))
         if kind == "metric":
             name, step = strip_control(str(data.get("name"))), number(data.get("step"))
             if math.isfinite(step):
@@ -235,6 +235,10 @@ class Feed:
                 self._point(route, SCORE, look.step, look.mean)
             else:
                 self._plain_probe(route, data)
+
+    def _reach(self, key: str, step: float) -> None:
+        first, last = self._spans.get(key, (step, step))
+        self._spans[key] = min(first, step), max(last, step)
 
     def _worth_a_line(self, key: str, kind: str, t: float) -> bool:
         """Of a stage's metrics, one a second: the curves have them all."""

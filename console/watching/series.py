@@ -31,6 +31,12 @@ class Points:
         if len(self.x) >= self.limit:
             self._thin()
 
+    def cut(self, first: float, last: float) -> None:
+        """Drop the points from x = `first` to x = `last`."""
+        kept = [(x, y) for x, y in zip(self.x, self.y, strict=True) if not first <= x <= last]
+        self.x, self.y = array("d", (x for x, _ in kept)), array("d", (y for _, y in kept))
+        self.version += 1
+
     def _thin(self) -> None:
         xs, ys = np.array(self.x), np.array(self.y)
         fours = len(xs) // 4 * 4

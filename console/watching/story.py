@@ -38,7 +38,8 @@ def of_stage(kind: str, data: dict[str, Any], t: float, title: str) -> LogLine |
     if kind == "phase":
         return LogLine(t, _one_line(f"{title}: {data.get('name')}"))
     if kind == "checkpoint":
-        return LogLine(t, _one_line(f"{title}: checkpoint"))
+        word = "checkpoint" if data.get("resumed") is None else "goes on from the checkpoint"
+        return LogLine(t, _one_line(f"{title}: {word} at step {data.get('step')}"))
     if kind == "metric":
         value = data.get("value")
         number = f"{value:.4g}" if isinstance(value, int | float) else "not finite"
