@@ -15,7 +15,7 @@ from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
 from console.watching.tracks import Route, longest_paths, routes
 from console.watching.trajectory import TrajectoryTail, attempt_folder
-from engine.jobs.events import EventTail, strip_control
+from engine.jobs.events import strip_control
 from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
