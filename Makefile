@@ -1,11 +1,12 @@
 # make demo: the quickstart.  make test: the tests.  Both set up .venv when it is not there.
+# make test-slurm: on a Slurm of one node that it installs and starts; root, Debian.
 # make screenshots: the pictures of the README, from a run of the quickstart.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format screenshots clean
+.PHONY: demo test test-slow test-slurm lint format screenshots clean
 
 demo: $(READY)
 	$(BIN)/chelate run quickstart
@@ -15,6 +16,12 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(READY)
+	$(BIN)/python tests/slurm/cluster.py install
+	$(BIN)/python tests/slurm/cluster.py start
+	CHELATE_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 --durations=0 tests/slurm
+	$(BIN)/python tests/slurm/cluster.py stop
 
 lint: $(READY)
 	$(BIN)/ruff check .
