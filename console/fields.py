@@ -115,6 +115,9 @@ def _field(key: str, info: FieldInfo, grid: bool) -> Field:
         for word in get_args(member)
     )
     origins = {get_origin(member) or member for member in types_}
+    tables = [one for one in origins if isinstance(one, type) and issubclass(one, BaseModel)]
+    if tables:  # a table inside this one is typed as TOML: { partition = "gpu" }
+        origins = {dict}
     scalar = bool(origins - {list, tuple, dict})
     kind: Kind
     if dict in origins:
@@ -130,10 +133,15 @@ def _field(key: str, info: FieldInfo, grid: bool) -> Field:
     if bool in origins:
         words = ("true", "false", *words)
     default = None if info.is_required() else info.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel):
+        default = default.model_dump(mode="json", exclude_none=True)
+    takes = _takes(kind, words, origins, scalar)
+    if tables:
+        takes = f"table of {', '.join(tables[0].model_fields)}"
     return Field(
         key=key,
         kind=kind,
-        takes=_takes(kind, words, origins, scalar) + _bounds(info),
+        takes=takes + _bounds(info),
         default=written(default) if default not in (None, {}) else "",
         required=info.is_required(),
         choices=words if kind in ("choice", "bool") else (),

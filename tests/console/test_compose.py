@@ -72,6 +72,14 @@ def test_tables_have_forms(table: type[BaseModel]) -> None:
     assert kinds.get("schedule", "choice") == "choice"
     assert kinds.get("compile", "bool") == "bool"
     assert kinds.get("threads", "number") == "number"
+    assert kinds.get("slurm", "table") == "table"
+
+
+def test_a_table_in_a_table_is_typed_as_toml() -> None:
+    [slurm] = [one for one in fields_of(Compute) if one.key == "slurm"]
+    assert "partition" in slurm.takes
+    assert Compute.model_validate({"slurm": slurm.read(slurm.default)}) == Compute()
+    assert slurm.read('{ partition = "gpu" }') == {"partition": "gpu"}
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,11 @@ def missing() -> str:
     if not node_state():
         return "the test cluster does not answer: start it again"
     # One test at a time has the cluster for itself.
-    return "" if os.environ.get(ASKED) else f"not asked for: {ASKED}=1, one process (`make test-slurm`)"
+    return (
+        ""
+        if os.environ.get(ASKED)
+        else f"not asked for: {ASKED}=1, one process (`make test-slurm`)"
+    )
 
 
 def jobs() -> list[list[str]]:
