@@ -16,7 +16,7 @@ import pytest
 from harness import TINY, chelate, environment
 
 from engine.jobs import runs
-from engine.jobs.backends import slurm
+from engine.jobs.backends import dispatch, slurm
 from engine.jobs.backends.jobs import (
     SILENCE,
     Others,
@@ -25,6 +25,7 @@ from engine.jobs.backends.jobs import (
     begin_start,
     begin_submission,
     stop_file,
+    submissions,
 )
 from engine.jobs.devices import Resources
 from engine.jobs.events import EventWriter
@@ -181,8 +182,9 @@ def test_everything_goes_to_sbatch_as_asked(run: Run, sbatch: Path) -> None:
         "--mem=16G", "--array=0-3", "--signal=B:TERM@90", "--requeue", "--cpus-per-task=12",
     ):  # fmt: skip
         assert word in words
-    first, line, command, _ = Path(script).read_text().split("\n")
+    first, line, deaf, command, _ = Path(script).read_text().split("\n")
     assert (first, line) == ("#!/bin/sh", "#SBATCH --constraint=a100")
+    assert deaf == "trap '' TERM"
     told = shlex.split(command)
     assert told[0] == "exec"
     assert told[told.index("--home") + 1] == str(run.home.root)
@@ -191,6 +193,9 @@ def test_everything_goes_to_sbatch_as_asked(run: Run, sbatch: Path) -> None:
     assert made.facts()["job"] == "7"
     [start] = RunTail(run).read()
     assert (start["data"]["slots"], start["data"]["job"]) == (16, "7")
+    compute = run.experiment.compute
+    assert dispatch.start(run, compute, Resources("cpu")) is None  # it is in the queue already
+    assert [one.folder for one in submissions(run.folder)] == [made.folder]
 
 
 def test_a_home_with_awkward_characters_is_quoted(sbatch: Path, tmp_path: Path) -> None:
@@ -201,7 +206,7 @@ def test_a_home_with_awkward_characters_is_quoted(sbatch: Path, tmp_path: Path) 
     *words, script = sbatch.read_text().split("\0")[:-1]
     [output] = [word for word in words if word.startswith("--output=")]
     assert "100%% $" in output
-    told = shlex.split(Path(script).read_text().split("\n")[1])
+    told = shlex.split(Path(script).read_text().split("\n")[2])
     assert told[told.index("--home") + 1] == str(home.root)
 
 

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 
 def start(run: Run, compute: Compute, resources: Resources) -> subprocess.Popen[bytes] | None:
-    """Have a run computed; the new supervisor, or None where a cluster does it. Raises BadInput."""
+    """Have a run computed; the new supervisor, or None where a cluster does it (one that has it in
+    its queue already does not get it twice). Raises BadInput."""
     if compute.backend == "slurm":
         from engine.jobs.backends.slurm import submit
 
-        submit(run, compute.slurm, resources)
+        if not run.supervised():
+            submit(run, compute.slurm, resources)
         return None
     from engine.jobs.supervisor import start as start_here
 

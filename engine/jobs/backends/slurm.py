@@ -105,8 +105,9 @@ def _script(run: Run, made: Submission, slurm: Slurm, share: Resources) -> str:
         "--run", run.id, "--submission", made.folder.name, "--idle", str(slurm.idle * 60),
         "--resources", json.dumps(asdict(share)),
     ]  # fmt: skip
-    # exec: Slurm's signal must reach Python itself.
-    return "\n".join(["#!/bin/sh", *slurm.extra, f"exec {shlex.join(words)}", ""])
+    # exec: Slurm's signal must reach Python itself, and until that listens, kill nobody.
+    lines = ["#!/bin/sh", *slurm.extra, "trap '' TERM", f"exec {shlex.join(words)}", ""]
+    return "\n".join(lines)
 
 
 def queue(submission: Submission) -> list[Queued]:
