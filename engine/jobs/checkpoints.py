@@ -230,26 +230,24 @@ class Keeper:
         return None
 
 
-def sweep_checkpoints(root: Path, done: Callable[[str], bool], older: float | None = None) -> int:
-    """Remove those of stages that are `done`, and what killed writers left; returns how many.
-
-    With `older`, also those of stages that have saved nothing for so many seconds: they would begin
-    anew.
-    """
-    removed = 0
+def stages_with_checkpoints(root: Path) -> Iterator[tuple[str, Path]]:
+    """Key and folder of each."""
     with contextlib.suppress(OSError):
         for folder in root.iterdir():
-            with contextlib.suppress(OSError, BadInput):  # a stranger's folder is not a key's
-                age = time.time() - folder.stat().st_mtime
-                if done(folder.name) or (older is not None and age > older):
-                    shutil.rmtree(folder, ignore_errors=True)
-                    removed += 1
-                    continue
-                for draft in folder.glob(f"{_TEMPORARY}*"):
-                    if time.time() - draft.stat().st_mtime > UNFINISHED:
-                        shutil.rmtree(draft, ignore_errors=True)
-                        removed += 1
-    return removed
+            with contextlib.suppress(BadInput):  # a stranger's folder is not a key's
+                yield check_key(folder.name), folder
+
+
+def leftover_checkpoints(root: Path, done: Callable[[str], bool]) -> Iterator[Path]:
+    """Those of stages that are `done`, and what killed writers left."""
+    for key, folder in stages_with_checkpoints(root):
+        if done(key):
+            yield folder
+            continue
+        for draft in folder.glob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - draft.stat().st_mtime > UNFINISHED:
+                    yield draft
 
 
 def _parse(path: Path) -> Checkpoint | None:

@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.jobs.checkpoints import sweep_checkpoints
+from engine.jobs.checkpoints import leftover_checkpoints
 from engine.jobs.home import (
     fsync_folder,
     hash_file,
@@ -228,10 +228,10 @@ class Store:
             # An empty one may be about to receive its object.
             if (path / "object").exists() or _age(path) > HALF_MADE:
                 leftovers.append(path)
+        leftovers += leftover_checkpoints(self.checkpoints, done=self.has)
         for path in leftovers:
             shutil.rmtree(path, ignore_errors=True)
-        swept = sweep_checkpoints(self.checkpoints, done=self.has)
-        return len(leftovers) + swept + sweep_leases(self.leases)
+        return len(leftovers) + sweep_leases(self.leases)
 
 
 class Work:

@@ -37,6 +37,21 @@ def test_the_same_experiment_is_the_same_run(tmp_path: Path) -> None:
     assert first.facts["origin"] == "tiny.toml"
 
 
+def test_where_and_how_it_is_computed_is_as_asked_last_and_makes_no_other_run(
+    tmp_path: Path,
+) -> None:
+    """Checkpoints change no result, so how often they are kept is in no key."""
+    first = created(tmp_path, TINY)
+    assert first.checkpoint_seconds == 60.0
+    often = created(tmp_path, TINY + "[compute]\ncheckpoint_seconds = 5\n", title="again")
+    assert often == first
+    fresh = Run(first.home, first.id)
+    assert fresh.checkpoint_seconds == 5.0 and fresh.experiment.compute.checkpoint_seconds == 5.0
+    assert fresh.experiment.title == first.experiment.title
+    (first.folder / "experiment.toml").write_text("compute = 3")
+    assert Run(first.home, first.id).checkpoint_seconds is None
+
+
 def test_a_run_whose_data_moved_reads_them_from_the_new_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
