@@ -201,10 +201,13 @@ def create(
             },
         )
     else:
-        known = Run(home, run.id).experiment
-        if known.compute != experiment.compute:  # where and how is as asked last
-            moved = known.model_copy(update={"compute": experiment.compute})
-            write_atomic(run.folder / "experiment.toml", to_toml(moved, full=True))
+        try:  # where and how is as asked last
+            asked = Run(home, run.id).experiment.model_copy(update={"compute": experiment.compute})
+        except BadInput:
+            asked = experiment
+        path, text = run.folder / "experiment.toml", to_toml(asked, full=True)
+        if not path.exists() or path.read_bytes() != text.encode():
+            write_atomic(path, text)
     return run
 
 

@@ -50,6 +50,7 @@ def test_where_and_how_it_is_computed_is_as_asked_last_and_makes_no_other_run(
     assert fresh.experiment.title == first.experiment.title
     (first.folder / "experiment.toml").write_text("compute = 3")
     assert Run(first.home, first.id).checkpoint_seconds is None
+    assert Run(first.home, created(tmp_path, TINY).id).checkpoint_seconds == 60.0
 
 
 def test_a_run_whose_data_moved_reads_them_from_the_new_place(
