@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from engine.lab.artifacts import save_tensors
+from engine.lab.models.gpt2 import GPT2
 from engine.lab.training import fit
 from engine.lab.unlearning import Source, unlearn
 from engine.spec.component import Method
 from engine.spec.experiment import Train
 from engine.spec.registry import registered
+from tests.lab import toy_texts
 from tests.lab.methods.tasks import FORGOTTEN, NETWORKS, of_network
 from tests.lab.mortal import Killed, Mortal, contents, through_deaths
-from tests.lab.toys import CLASSES, ROWS, toy_set
+from tests.lab.toys import CLASSES, ROWS, same, toy_set, weights
 
 EVERYTHING = torch.arange(ROWS)
 FIXED = {"epochs": 3, "batch_size": 10, "lr": 0.1, "precision": "fp32", "channels_last": False}
@@ -68,6 +70,24 @@ def test_a_training_killed_at_any_step_ends_as_if_it_had_not_been(
         assert trained(again, keys) == undisturbed, f"killed at step {step}"
         assert again.resumed == [("fit", step)]
         assert again.asked == STEPS - step  # and nothing was computed twice
+
+
+@pytest.mark.parametrize("poisoned", [False, True], ids=["tokens", "noise on embeddings"])
+def test_a_training_on_texts(poisoned: bool, tmp_path: Path) -> None:
+    """Batches are grouped by length; the model drops units."""
+
+    def run(ctx: Mortal) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        gpt = GPT2(layers=1, width=toy_texts.WIDTH, heads=2, dropout=0.2)
+        model = gpt.build((toy_texts.LONGEST, toy_texts.TOKENS.size, 1), 2, [], [])
+        data = toy_texts.text_set(toy_texts.noised() if poisoned else None)
+        recipe = Train.model_validate(FIXED | {"optimizer": "adamw", "lr": 0.01, "epochs": 2})
+        fit(model, data, torch.arange(toy_texts.ROWS), recipe, 0, ctx)
+        return weights(model)
+
+    found, resumed = through_deaths(run, tmp_path / "rough", seed=None, most=4)
+    assert same(found, run(Mortal(tmp_path / "calm", never)))
+    assert [step for _, step in resumed] == [3, 6, 9]
 
 
 @pytest.mark.parametrize("seed", range(3))
