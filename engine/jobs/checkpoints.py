@@ -183,6 +183,7 @@ class Keeper:
         self._elsewhere = elsewhere
         self._last = time.monotonic()  # when one was kept or loaded
         self._cost = 0.0  # seconds that the last one took
+        self._refused = False  # whether the disk did not take the last one
 
     def due(self, stopping: bool) -> bool:
         lost = time.monotonic() - self._last
@@ -196,9 +197,12 @@ class Keeper:
         try:
             size = self._checkpoints.save(loop, step, self._attempt, self._clock.whole(), save)
         except OSError as problem:
-            told = problem.strerror or problem
-            self._events.emit("warning", text=f"no checkpoint at step {step}: {told}")
+            if not self._refused:  # once, not every minute for days
+                told = problem.strerror or problem
+                self._events.emit("warning", text=f"no checkpoint at step {step}: {told}")
+            self._refused = True
         else:
+            self._refused = False
             took = time.monotonic() - began
             self._events.emit("checkpoint", loop=loop, step=step, bytes=size, seconds=took)
         self._last = time.monotonic()
