@@ -65,8 +65,7 @@ def unpack(
     tensors = load_tensors(folder / STATE, device)
     for name, part in told["parts"].items():
         if part["kind"] == "tensor":
-            # A copy, aligned as if made here: products may round otherwise.
-            state[name] = tensors[name].clone()
+            state[name] = tensors[name]
         elif part["kind"] == "module":
             module = copy.deepcopy(model).requires_grad_(False)
             module.load_state_dict(_below(name, tensors))
