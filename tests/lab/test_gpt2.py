@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from engine.lab.context import Failed
+from engine.lab.methods._rows import label_gradient, per_row
 from engine.lab.models._gpt2 import load
 from engine.lab.models.gpt2 import GPT2
 from engine.lab.texts import with_room
 from engine.lab.units import run, split, units
+from engine.lab.views import Batch
 from engine.spec.component import DataInfo
 from engine.spec.errors import BadInput
 
@@ -116,6 +118,17 @@ def test_recomputing_gives_the_same_gradients() -> None:
         gradients.append([p.grad for p in model.parameters()])
     for one, two in zip(*gradients, strict=True):
         assert torch.equal(one, two)
+
+
+def test_gradients_of_single_rows_see_through_recomputing() -> None:
+    batch, found = Batch(texts(), torch.arange(len(LENGTHS)) % 3), []
+    for recompute in (False, True):
+        model = built(recompute=recompute)
+        found += [list(per_row(model, [batch], label_gradient("cross-entropy")))]
+        assert [b.recompute for b in model.modules() if hasattr(b, "recompute")] == 2 * [recompute]
+    for one, two in zip(*found, strict=True):
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def info(**keys: Any) -> DataInfo:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -54,9 +55,22 @@ def per_row(model: nn.Module, batches: Iterable[Batch], measure: Measure) -> Ite
         for start in range(0, len(batch.labels), size):
             part = slice(start, start + size)
             # Flash attention has no batching rule: it would fall back to a loop, with a warning.
-            with sdpa_kernel(SDPBackend.MATH):
+            with sdpa_kernel(SDPBackend.MATH), without_recomputing(model):
                 found: Tree = vmap(one)(batch.inputs[part], batch.labels[part])
             yield found
+
+
+@contextmanager
+def without_recomputing(model: nn.Module) -> Iterator[None]:
+    """Blocks keep their insides for a while: torch.func does not see through computing them again."""
+    blocks: list[Any] = [m for m in model.modules() if getattr(m, "recompute", False)]
+    for block in blocks:
+        block.recompute = False
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.recompute = True
 
 
 def mean_of(model: nn.Module, trees: Iterable[Tree], count: int) -> Tree:
