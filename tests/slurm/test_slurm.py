@@ -110,7 +110,8 @@ def test_the_quickstart_through_a_preemption_and_a_crash_of_slurm(
     # Three of four CPUs: one of the two jobs has to go.
     urgent = ["sbatch", "--partition=urgent", "--cpus-per-task=3", "--output=/dev/null"]
     subprocess.run([*urgent, "--wrap=sleep 1"], check=True, capture_output=True)
-    wait(run, lambda: sessions(run)["requeued"] == 1)
+    wait(run, lambda: len(submissions(run.folder)[-1].starts()) == 3)  # it is there again
+    assert sessions(run) == {"requeued": 1}
     cluster.kill_controller()
     before = ended(run)["done"]
     wait(run, lambda: ended(run)["done"] > before)  # the jobs do not notice
@@ -121,7 +122,7 @@ def test_the_quickstart_through_a_preemption_and_a_crash_of_slurm(
 
 
 LONG = TINY.split("[[methods]]")[0] + '[[methods]]\nname = "none"\n'
-LONG = LONG.replace("epochs = 2", "epochs = 600, batch_size = 16").replace("[0, 1]", "[0]")
+LONG = LONG.replace("epochs = 2", "epochs = 300, batch_size = 16").replace("[0, 1]", "[0]")
 
 
 def is_training(run: Run) -> bool:
@@ -159,3 +160,36 @@ def test_killing_leaves_nothing_behind(tmp_path: Path) -> None:
         "running",
         "stopped",
     )  # without a last word, until it has been silent long
+
+
+@pytest.mark.slow
+def test_cancelled_by_hand_is_stopped_and_goes_on(tmp_path: Path) -> None:
+    """`scancel` without a word to chelate: the job does not queue itself again behind our back."""
+    preset = tmp_path / "long.toml"
+    preset.write_text(LONG)
+    run = submit(preset, tmp_path / "home")
+    wait(run, lambda: is_training(run))
+    cluster.run("scancel", submissions(run.folder)[-1].facts()["job"])
+    until(lambda: not cluster.jobs(), 60)
+    until(lambda: not processes(run.home.root), 30)
+    assert run.state() == "stopped", sessions(run)
+    control.resume(run)
+    until(lambda: not run.supervised(), 180)
+    assert run.state() == "done"
+    assert not unhealthy(run.home.root)
+
+
+@pytest.mark.slow
+def test_a_node_that_goes_down_gives_its_jobs_to_the_next(tmp_path: Path) -> None:
+    preset = tmp_path / "long.toml"
+    preset.write_text(LONG)
+    run = submit(preset, tmp_path / "home")
+    wait(run, lambda: is_training(run))
+    node = cluster.run("sinfo", "--noheader", "--format=%n").split()[0]
+    cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    until(lambda: {state for _, state, _ in cluster.jobs()} == {"PENDING"}, 60)
+    until(lambda: not processes(run.home.root), 30)
+    cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
+    until(lambda: run.state() == "done", 180)
+    assert not unhealthy(run.home.root)
+    assert any(start.order[0] > 0 for start in submissions(run.folder)[-1].starts())
