@@ -12,14 +12,14 @@ from torch import nn
 from engine.lab.artifacts import save_tensors
 from engine.lab.models.gpt2 import GPT2
 from engine.lab.training import fit
-from engine.lab.unlearning import Source, unlearn
+from engine.lab.unlearning import Source, UnlearnTask, unlearn
 from engine.spec.component import Method
 from engine.spec.experiment import Train
 from engine.spec.registry import registered
 from tests.lab import toy_texts
-from tests.lab.methods.tasks import FORGOTTEN, NETWORKS, of_network
+from tests.lab.methods.tasks import FORGOTTEN, NETWORKS, of_network, toy
 from tests.lab.mortal import Killed, Mortal, contents, through_deaths
-from tests.lab.toys import CLASSES, ROWS, same, toy_set, weights
+from tests.lab.toys import CLASSES, ROWS, Both, same, toy_model, toy_set, weights
 
 EVERYTHING = torch.arange(ROWS)
 FIXED = {"epochs": 3, "batch_size": 10, "lr": 0.1, "precision": "fp32", "channels_last": False}
@@ -165,3 +165,24 @@ def test_a_method_killed_at_random_steps_ends_as_if_it_had_not_been(
     assert resumed
     if method.continues:
         assert len({step for _, step in resumed}) >= 2
+
+
+class Still(Both):
+    """Sets the model's mode once, at its beginning."""
+
+    def begin(self, task: UnlearnTask) -> None:
+        super().begin(task)
+        task.model.eval()
+
+    def step(self, task: UnlearnTask) -> None:
+        task.descend(task.loss(task.retain.batch(self.batch_size)))
+
+
+def test_modes_of_layers_are_kept(tmp_path: Path) -> None:
+    def run(ctx: Mortal) -> dict[str, torch.Tensor]:
+        task = toy(toy_model(dropout=0.5))
+        unlearn(Still(), task, 1.0, ctx)
+        return weights(task.model)
+
+    found, resumed = through_deaths(run, tmp_path / "rough", seed=None, most=3)
+    assert same(found, run(Mortal(tmp_path / "calm", never))) and resumed

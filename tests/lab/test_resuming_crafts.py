@@ -14,7 +14,8 @@ from tests.lab.mortal import Mortal, contents, through_deaths
 
 SHARE = 0.05
 HEADS: dict[str, dict[str, Any]] = {
-    "bilevel": {"name": "bilevel-head", "steps": 6},
+    # Of so many rows the worst poison is met at step 4: behind a death, not before all of them.
+    "bilevel": {"name": "bilevel-head", "share": 0.2, "steps": 6, "lr": 0.1},
     "reachable": {"name": "gradient-canceling", "steps": 6, "target_steps": 5},
     "whole model": {"name": "gradient-canceling", "steps": 3, "target_steps": 3, "scope": "all"},
     "gradpc": {"name": "gradient-canceling", "steps": 3, "target": "gradpc", "radius": 0.1},
