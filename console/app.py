@@ -24,7 +24,7 @@ from console.viewmodel import Snapshot
 from console.watching.reader import Reader
 from console.widgets import SpanApp
 from console.widgets.bars import TitleBar
-from engine.jobs import control
+from engine.jobs import trash
 from engine.jobs.home import Home
 from engine.jobs.runs import ID
 
@@ -112,7 +112,7 @@ class ConsoleApp(SpanApp[None]):
             if not (self.is_headless or self.is_web or sys.__stdin__.isatty()):  # type: ignore[union-attr]
                 self.exit()  # the terminal is gone, and nobody sent a SIGHUP
             if not self.read_only:
-                self.reader.do(partial(control.sweep_trash, self.home))
+                self.reader.do(partial(trash.sweep, self.home))
 
     def publish_to(self, screen: ConsoleScreen) -> None:
         if not screen.is_mounted:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from console.listing import from_where, imported_from
 from console.output import console, say, say_json
 from engine.jobs import runs
+from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run, RunReader
 from engine.jobs.store import Damaged
@@ -58,6 +60,7 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         told: dict[str, Any] = {"home": str(place.root), "rows": rows, "tuning": tuning_of(found)}
         one = len(found) == 1
         told["run"] = found[0].id if one else [run.id for run in found]
+        told["imported"] = {run.id: imported_from(run) for run in found if run.imported is not None}
         told["status"] = found[0].state() if one else [run.state() for run in found]
         say_json(told)
     else:
@@ -81,13 +84,21 @@ def print_comparison(found: Sequence[Run]) -> None:
         if number not in hidden:
             table.add_column(heading, justify="right" if column.number else "left", no_wrap=True)
     for line in lines:
-        cells = [Text(cell) for number, cell in enumerate(line.cells()) if number not in hidden]
+        cells = [
+            Text(strip_control(cell))
+            for number, cell in enumerate(line.cells())
+            if number not in hidden
+        ]
         cells[-1].stylize(STYLES.get(line.verdict, ""))
         table.add_row(*cells)
     target.print(table)
+    for run in found:
+        if (host := imported_from(run)) is not None:
+            target.print(Text(f"  {run.id}: {from_where(host)}, not computed here"), style="yellow")
     for line in lines:
         if line.verdict in ("n/a", "inconclusive") or "failed" in line.reason:
-            target.print(Text(f"  {_name(line)}: {line.verdict}: {line.reason}"), style="dim")
+            told = f"  {_name(line)}: {line.verdict}: {line.reason}"
+            target.print(Text(strip_control(told)), style="dim")
     if tried := tuning_of(found):
         say(f"  {note(tried)} `compare --md` and `report` list them.")
         if any(row["objective"] == "oracle" for row in tried):
@@ -98,7 +109,7 @@ def print_comparison(found: Sequence[Run]) -> None:
 
 def _title(found: Sequence[Run]) -> str:
     first = found[0]
-    return str(first.facts.get("title") or first.facts.get("name") or first.id)
+    return strip_control(str(first.facts.get("title") or first.facts.get("name") or first.id))
 
 
 def _name(line: Line) -> str:
@@ -176,5 +187,5 @@ def read_scores(run: Run, key: str) -> list[float]:
     try:
         content = run.store.open_verified(key, "scores.safetensors")
         return [float(score) for score in load(content)["scores"]]
-    except (Damaged, SafetensorError, KeyError):
+    except (Damaged, SafetensorError, KeyError, TypeError, ValueError):
         return []

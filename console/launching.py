@@ -1,17 +1,34 @@
-"""Starting a run from a plan: for the console, without looking on."""
+"""Starting a run from a plan, without looking on."""
 
 from __future__ import annotations
 
+import subprocess
+
 from console.planning import Planned
-from engine.jobs import runs
+from engine.jobs import control, runs
 from engine.jobs.backends import dispatch
 from engine.jobs.home import Home
+from engine.jobs.runs import Run
 
 
-def launch(home: Home, planned: Planned, name: str, origin: str) -> str:
-    """The id of the run, which is going on (or done, when the store had everything). Raises
-    BadInput, OSError."""
-    run = runs.create(home.create(), name, planned.experiment, planned.plan, planned.kind, origin)
-    if not run.supervised():
-        dispatch.start(run, planned.experiment.compute, planned.resources)
-    return run.id
+def created(home: Home, planned: Planned, name: str, origin: str) -> Run:
+    """The run of a plan in a home that exists."""
+    return runs.create(home, name, planned.experiment, planned.plan, planned.kind, origin)
+
+
+def begin(
+    home: Home, planned: Planned, name: str, origin: str
+) -> tuple[Run, subprocess.Popen[bytes] | None]:
+    """The run, which is going on, and its new supervisor: None when the store had everything, or a
+    cluster has it. Raises BadInput, OSError."""
+    run = created(home.create(), planned, name, origin)
+    if runs.survey(run.plan, run.store).complete:
+        finish(run)
+        return run, None
+    return run, dispatch.start(run, planned.experiment.compute, planned.resources)
+
+
+def finish(run: Run) -> None:
+    """Of a run that the store has everything of: it is done, whatever became of its sessions."""
+    if run.state() not in ("done", "running"):
+        control.close(run, "done", "")

@@ -17,6 +17,7 @@ from engine.spec.errors import BadInput
 
 def list_runs(home: Path | None, as_json: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     place = Home(resolve_home(home))
     told = [_facts(run) for run in runs.every(place)]
@@ -27,25 +28,44 @@ def list_runs(home: Path | None, as_json: bool) -> None:
         say(f"No runs in {place.root} yet: `chelate run quickstart` makes one.")
         return
     table = Table(pad_edge=False)
-    for heading in ("run", "state", "created", "title"):
+    headings = ["run", "state", "created", "title"]
+    if any(facts["reason"] for facts in told):
+        headings.append("why")
+    for heading in headings:
         table.add_column(heading)
     for facts in told:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(facts["created"])))
-        table.add_row(facts["run"], facts["state"], when, strip_control(str(facts["title"])))
+        title = strip_control(str(facts["title"]))
+        if facts["imported"] is not None:
+            title = f"[{from_where(facts['imported'])}] {title}"
+        cells = facts["run"], facts["state"], when, title, facts["reason"]
+        table.add_row(*(Text(cell) for cell in cells[: len(headings)]))
     console().print(table)
+
+
+def from_where(host: str) -> str:
+    return f"imported from {host}"
 
 
 def _facts(run: Run) -> dict[str, Any]:
     try:
         facts = run.facts
     except BadInput as error:
-        return {"run": run.id, "state": "unreadable", "created": 0.0, "title": str(error)}
+        told: dict[str, Any] = {"run": run.id, "state": "unreadable", "created": 0.0, "title": ""}
+        return told | {"reason": str(error), "imported": None}
     return {
         "run": run.id,
         "state": run.state(),
+        "reason": run.reason(),
+        "imported": imported_from(run),
         "created": float(facts.get("created", 0.0)),
         "title": str(facts.get("title", "")),
     }
+
+
+def imported_from(run: Run) -> str | None:
+    """The machine a run was computed on that was not computed here."""
+    return strip_control(str(run.imported["host"])) if run.imported is not None else None
 
 
 def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
@@ -64,7 +84,10 @@ def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
         told = {**_facts(run), "folder": str(run.folder), "stages": stages, "failed": failed}
         say_json(told | {"facts": run.facts})
         return
-    say(f"{run.id}: {run.state()}")
+    reason = run.reason()
+    say(f"{run.id}: {run.state()}{f' ({reason})' if reason else ''}")
+    if (host := imported_from(run)) is not None:
+        say(f"  {from_where(host)}, not computed here")
     say(f"  folder   {run.folder}")
     say(f"  preset   {strip_control(str(run.facts.get('origin')))}")
     for kind, count in kinds.items():

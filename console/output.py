@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from engine.jobs.events import CONTROLS
 from engine.spec.errors import BadInput
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ def say(text: str = "") -> None:
 
 
 def say_json(value: Any) -> None:
-    """Exactly one JSON document on stdout."""
-    say(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+    """Exactly one JSON document on stdout, without a character that a terminal would obey."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    say(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def complain(text: str) -> None:

@@ -21,7 +21,7 @@ from console.output import say
 from engine.jobs import runs
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home, resolve_home
-from engine.jobs.runs import Run, RunReader
+from engine.jobs.runs import Run, RunReader, attempt_folder
 from engine.results.curves import (
     BudgetPanel,
     LossPanel,
@@ -169,9 +169,13 @@ def _losses(run: Run, cell: Cell) -> list[tuple[str, str, str]]:
 
 def losses(run: Run, key: str) -> list[tuple[float, float]]:
     """(step, loss) as told by the attempts at a stage, in this run or whichever computed it."""
-    places = [run, *(other for other in runs.every(run.home) if other.id != run.id)]
-    for place in places:
-        paths = sorted((place.folder / "attempts").glob(f"{key[:16]}.*/events.jsonl"))
+    folders = [run.folder / "attempts"]
+    record = run.store.record(key)
+    told = attempt_folder(run, key, record.attempt) if record is not None else None
+    if told is not None and told.parent not in folders:
+        folders.append(told.parent)
+    for folder in folders:
+        paths = sorted(folder.glob(f"{key[:16]}.*/events.jsonl"))
         points = [
             (float(event["data"]["step"]), float(event["data"]["value"]))
             for path in paths

@@ -101,7 +101,10 @@ def report(run: Run) -> str:
 def _subtitle(run: Run) -> str:
     created = float(run.facts.get("created") or 0.0)
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(created))
-    return f"run {run.id}: {run.state()}; asked for {when}; chelate {run.facts.get('chelate')}"
+    where = f"computed on {run.imported['host']} and imported; " if run.imported is not None else ""
+    return (
+        f"run {run.id}: {run.state()}; {where}asked for {when}; chelate {run.facts.get('chelate')}"
+    )
 
 
 def _text(value: object) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
-from engine.jobs import runs
+from console.steering import make_sure
+from engine.jobs import control, runs
 from engine.jobs.backends import dispatch
 from engine.jobs.backends.jobs import submissions
 from engine.jobs.events import strip_control
@@ -36,16 +37,17 @@ def run_preset(
 ) -> int:
     """Returns the exit code. Raises BadInput before anything is computed or written."""
     from console.comparing import rows_of, tuning_of
+    from console.launching import created, finish
     from console.planning import prepare
 
     planned = prepare(preset, overrides, seeds, device)
     place = Home(resolve_home(home)).create()
-    run = runs.create(
-        place, planned.name, planned.experiment, planned.plan, planned.kind, str(planned.origin)
-    )
+    run = created(place, planned, planned.name, str(planned.origin))
     found = runs.survey(run.plan, run.store)
     interrupted = False
-    if not found.complete:
+    if found.complete:
+        finish(run)
+    else:
         follower = Follower(run, skip=True)
         process = dispatch.start(run, planned.experiment.compute, planned.resources)
         if process is None:
@@ -77,6 +79,31 @@ def _say_submitted(run: Run, place: Home, as_json: bool) -> int:
         say(f"run {run.id}: submitted to Slurm as job {job}; in {place.root}")
         say(f"`chelate watch {run.id}` looks on, from any node.")
     return 0
+
+
+def detach_preset(
+    preset: str,
+    overrides: list[str] | None,
+    seeds: str | None,
+    home: Path | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Start a run, say which it is, and leave it alone. Raises BadInput."""
+    from console.launching import begin
+    from console.planning import prepare
+
+    planned = prepare(preset, overrides, seeds, device)
+    place = Home(resolve_home(home)).create()
+    run, process = begin(place, planned, planned.name, str(planned.origin))
+    make_sure(run, process)
+    if as_json:
+        say_json({"run": run.id, "status": run.state(), "home": str(place.root)})
+        return
+    say(run.id)
+    complain(
+        f"chelate: {run.state()}; `chelate watch {run.id}` looks on, `chelate` shows all runs."
+    )
 
 
 def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
@@ -186,7 +213,7 @@ def _line(event: Event, progress: Progress) -> str:
         if kind == "start":
             counts = f"{data.get('todo')} stages to do, {data.get('cached')} in the store"
             return f"run      {data.get('run')}: {counts}"
-        return f"run      {data.get('outcome')}"
+        return f"run      {data.get('outcome') or data.get('name')}"
     if kind == "start":
         return f"start    {data.get('title')} on {data.get('slot')}"
     reason = f": {data.get('reason')}" if data.get("reason") else ""
@@ -233,14 +260,12 @@ def _say_where(run: Run, state: str, cached: bool = False) -> None:
 
 
 def _complain_of_failures(run: Run) -> None:
-    reason = run.session().get("reason")
+    failed = control.failures(run)
+    reason = "" if failed else run.reason()
     if run.state() in ("lost", "queued"):
         reason = f"the supervisor is gone ({run.folder / 'supervisor.log'}); run again to go on."
     if reason:
-        complain(f"chelate: {strip_control(str(reason))}")
-    failed = [
-        e for k, e in run.exits().items() if e.get("outcome") == "failed" and not run.store.has(k)
-    ]
+        complain(f"chelate: {reason}")
     for told in failed[:10]:
         complain(f"chelate: failed: {strip_control(str(told.get('title')))}: "
                  f"{strip_control(str(told.get('reason')))}")  # fmt: skip

@@ -14,7 +14,6 @@ from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
 from engine.spec.presets import (
     HEADER,
-    NAME,
     locate,
     read_toml,
     set_dotted,
@@ -48,7 +47,7 @@ def raw_of(source: str, home: Home) -> tuple[dict[str, Any], str]:
 
     A shipped name wins over a run's; a run keeps every default written out. Raises BadInput.
     """
-    if source in shipped() or not NAME.fullmatch(source) or Path(source).is_file():
+    if source in shipped() or not runs.ID.fullmatch(source) or Path(source).is_file():
         path = locate(source)
         return read_toml(path), str(path)
     try:

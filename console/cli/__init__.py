@@ -12,10 +12,13 @@ from console.cli.root import app
 
 # The help shows the groups in this order.
 # isort: off
-from console.cli import running, results, listing, poison, cards, opening
+from console.cli import running, steering, results, listing, poison, keeping, cards, opening
 # isort: on
 
-__all__ = ["app", "cards", "listing", "main", "opening", "poison", "results", "running"]
+__all__ = [
+    "app", "cards", "keeping", "listing", "main", "opening", "poison", "results", "running",
+    "steering",
+]  # fmt: skip
 
 
 def main() -> None:

@@ -48,3 +48,4 @@ BellOption = Annotated[
     bool | None,
     typer.Option("--bell/--no-bell", help="Ring and notify (OSC 9) when a run ends."),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]

@@ -29,11 +29,17 @@ def run(
     device: DeviceOption = None,
     as_json: JsonOption = False,
     plain: Annotated[bool, typer.Option("--plain", help="One line per event.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return at once with the run's id.")
+    ] = False,
 ) -> None:
     """Run a preset: poison, train, unlearn, audit, compare. Goes on from what the store has."""
-    from console.running import run_preset
+    from console.running import detach_preset, run_preset
 
     with bad_input_ends():
+        if detach:
+            detach_preset(preset, overrides, seeds, home, device, as_json)
+            return
         raise SystemExit(run_preset(preset, overrides, seeds, home, device, as_json, plain))
 
 

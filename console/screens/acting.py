@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from console.screens.confirm import Confirm
 from console.viewmodel import RESUMABLE, RunRow
-from engine.jobs import control
+from engine.jobs import control, trash
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
 
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
     from console.app import ConsoleApp
 
 
-_asked: dict[str, int] = {}  # run → pid of the supervisor that was asked to stop
+_asked: set[str] = set()  # runs that were asked to stop, and by whom they are supervised
 
 
 def stop(app: ConsoleApp, row: RunRow) -> None:
     """Ask, then ask the run to stop; of one that was asked already: kill."""
     run = Run(app.home, row.id)
     try:
-        pid = control.supervisor_of(run).pid
+        who = control.who_works(run)
     except BadInput as error:
         app.notify(str(error), severity="warning", markup=False)
         return
-    again = _asked.get(row.id) == pid
+    name = f"{row.id} {who}"
+    again = name in _asked
     facts = (
-        "It was asked to stop already. Killing its supervisor leaves the stages under way to end "
-        "by themselves; R goes on from the store."
+        "It was asked to stop already. Killed, what is under way goes on from its last checkpoint "
+        "when R resumes it."
         if again
         else f"{row.done}/{row.total or '?'} stages are done and stay. What is under way stops at "
         f"its next step: {row.stage or 'nothing'}. R goes on from there."
@@ -37,13 +38,17 @@ def stop(app: ConsoleApp, row: RunRow) -> None:
 
     def answered(yes: bool | None) -> None:
         if yes:
-            _asked[row.id] = pid
-            word = "killed" if again else "asked to stop"
-            _in_thread(app, lambda: f"{row.id}: pid {control.stop(run, kill=again)} {word}")
+            _asked.add(name)
+            _in_thread(app, kill if again else ask)
 
-    app.push_screen(
-        Confirm(f"{'Kill' if again else 'Stop'} {row.id} (pid {pid})?", facts), answered
-    )
+    def ask() -> str:
+        return f"{row.id}: asked {control.ask_to_stop(run)} to stop"
+
+    def kill() -> str:
+        control.kill(run)
+        return f"{row.id} killed"
+
+    app.push_screen(Confirm(f"{'Kill' if again else 'Stop'} {row.id} ({who})?", facts), answered)
 
 
 def resume(app: ConsoleApp, row: RunRow) -> None:
@@ -61,7 +66,7 @@ def resume(app: ConsoleApp, row: RunRow) -> None:
 def delete(app: ConsoleApp, row: RunRow) -> None:
     facts = (
         "Its plan, events and logs go; what it computed stays in the store, so that running the "
-        f"same preset again costs nothing. u brings it back within {control.UNDO:.0f} s."
+        f"same preset again costs nothing. u brings it back within {trash.UNDO:.0f} s."
     )
 
     def answered(yes: bool | None) -> None:
@@ -69,7 +74,7 @@ def delete(app: ConsoleApp, row: RunRow) -> None:
             _in_thread(app, work)
 
     def work() -> str:
-        trashed = control.delete(Run(app.home, row.id))
+        trashed = trash.delete(Run(app.home, row.id))
         app.trashed.append(trashed)
         return f"{row.id} deleted: u brings it back"
 
@@ -82,7 +87,7 @@ def undo(app: ConsoleApp) -> None:
         app.notify("Nothing to undo.", severity="warning")
         return
     trashed = app.trashed.pop()
-    _in_thread(app, lambda: f"{control.restore(app.home, trashed).id} is back")
+    _in_thread(app, lambda: f"{trash.restore(app.home, trashed).id} is back")
 
 
 def _in_thread(app: ConsoleApp, work: Callable[[], str]) -> None:

@@ -10,7 +10,7 @@ from textual import work
 
 from console.appraisal import Appraisal, told
 from console.compose import HERE, Draft, Problem
-from console.launching import launch
+from console.launching import begin
 from console.saving import command_word, write_preset
 from console.screens.choose import Ask, Choose, Option, Page
 from engine.jobs.home import Home
@@ -112,11 +112,11 @@ class Filing(Base):
     def _launch(self, found: Appraisal) -> None:
         origin = self.draft.origin + (" (edited)" if self.draft.changed else "")
         try:
-            run_id = launch(self._home, found.planned, self.draft.name, origin)
+            run, _ = begin(self._home, found.planned, self.draft.name, origin)
         except (BadInput, OSError) as error:
             self.app.call_from_thread(self.say, str(error), "error")
             return
-        self.app.call_from_thread(self.chelate.watch_run, run_id)
+        self.app.call_from_thread(self.chelate.watch_run, run.id)
 
 
 def _preset_page(path: Path) -> str:

@@ -14,10 +14,10 @@ from console.watching.histograms import look_of_probe, look_of_scores, number
 from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
 from console.watching.tracks import Route, longest_paths, routes
-from console.watching.trajectory import TrajectoryTail, attempt_folder
+from console.watching.trajectory import TrajectoryTail
 from engine.jobs.events import strip_control
 from engine.jobs.follow import RunTail
-from engine.jobs.runs import Run
+from engine.jobs.runs import Run, attempt_folder
 from engine.spec.errors import BadInput
 
 MOST = 1 << 19  # bytes of one file in one poll: what arrives elsewhere must not wait

@@ -14,6 +14,8 @@ def of_supervisor(kind: str, data: dict[str, Any], t: float) -> LogLine:
     title, level = data.get("title"), ""
     if kind == "warning":
         text, level = f"warning: {data.get('text')}", "warning"
+    elif kind == "phase":
+        text = str(data.get("name"))
     elif kind == "start" and title is None:
         text = f"session: {data.get('todo')} stages to do, {data.get('cached')} in the store"
     elif kind == "start":

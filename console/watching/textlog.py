@@ -63,12 +63,7 @@ class TextTail:
         return self._tell("" if self._count or self._rest else f"{self.path.name} is empty")
 
     def _line(self, raw: bytes) -> str:
-        if self.path.suffix == ".jsonl":
-            with contextlib.suppress(
-                ValueError, KeyError, TypeError, AttributeError, OverflowError
-            ):
-                return event_line(json.loads(raw))
-        return _clean(raw)
+        return readable(self.path, raw)
 
     def _tell(self, problem: str) -> bool:
         lines = tuple(self._lines)
@@ -81,7 +76,11 @@ class TextTail:
         return changed
 
 
-def _clean(raw: bytes) -> str:
-    """One line, safe to print. Of a progress bar that repaints itself, the last state."""
+def readable(path: Path, raw: bytes) -> str:
+    """One line of a log, safe to print; an event is written out. Of a progress bar that repaints
+    itself, the last state."""
+    if path.suffix == ".jsonl":
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return event_line(json.loads(raw))
     text = raw.decode("utf-8", "replace").rstrip("\r")
     return strip_control(text.rpartition("\r")[2]).expandtabs(4)[:LONGEST]

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from console.watching.histograms import number
 from engine.jobs.events import EventTail
-from engine.jobs.runs import Run
+from engine.jobs.runs import Run, attempt_folder
 
 Event = dict[str, Any]
-
-
-def attempt_folder(run: Run, key: str, attempt: int) -> Path | None:
-    """Of an attempt in this run or, where another one made it, in that."""
-    name = f"{key[:16]}.{attempt}"
-    own = run.folder / "attempts" / name
-    if own.is_dir():
-        return own
-    with contextlib.suppress(OSError), os.scandir(run.home.runs) as folders:
-        for folder in folders:
-            found = Path(folder.path, "attempts", name)
-            if found.is_dir():
-                return found
-    return None
 
 
 @dataclass

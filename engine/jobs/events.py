@@ -256,7 +256,7 @@ _ESCAPES = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\x1b[ -/]*[0-~]"
 )
-_CONTROLS = re.compile(
+CONTROLS = re.compile(
     # C0 but tab and newline, DEL, C1; half surrogates (cannot be printed); marks and overrides
     # of writing direction (can make a line read differently from what it says).
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
@@ -268,4 +268,4 @@ def strip_control(text: str) -> str:
 
     Tabs and newlines stay. Markup of the display library is the caller's to escape.
     """
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _ESCAPES.sub("", text))
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _ESCAPES.sub("", text))

@@ -9,6 +9,7 @@ machine that loses power, see the old content or the new, never a mixture.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -16,6 +17,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -52,6 +54,24 @@ class Home:
     def runs(self) -> Path:
         return self.root / "runs"
 
+    @property
+    def trash(self) -> Path:
+        return self.root / "trash"
+
+    @contextlib.contextmanager
+    def plans(self, *, alone: bool = False) -> Iterator[None]:
+        """Plans come and go only inside of this; `alone`: nobody else's do.
+
+        Who removes results that no plan needs must know all plans while doing so.
+        """
+        make_private(self.root)
+        descriptor = os.open(self.root / "plans.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
+
     def create(self) -> Home:
         """Makes the folders that are missing and tries what the engine relies on.
 
@@ -74,7 +94,11 @@ class Home:
 
 def make_private(folder: Path) -> None:
     """Makes `folder` (and its parents), for its owner only; leaves an existing one as it is."""
-    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    for parent in reversed(folder.parents):  # mkdir(parents=True) would make them for everybody
+        with contextlib.suppress(FileExistsError):
+            if not parent.exists():
+                parent.mkdir(mode=PRIVATE)
+    folder.mkdir(mode=PRIVATE, exist_ok=True)
 
 
 def _probe(folder: Path) -> None:

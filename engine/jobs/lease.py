@@ -42,9 +42,13 @@ RELEASED = 0  # mtime of a lease that was given back
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
+def is_key(word: str) -> bool:
+    return _KEY.fullmatch(word) is not None
+
+
 def check_key(key: str) -> str:
     """`key` itself; BadInput unless it is 64 hexadecimal digits (so it can climb no path)."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise BadInput(f"not a stage key: {key!r} (64 hexadecimal digits)")
     return key
 
@@ -66,7 +70,7 @@ class Identity(NamedTuple):
 
 def process_identity() -> Identity:
     pid = os.getpid()
-    return Identity(socket.gethostname(), _boot_id(), pid, _start_time(pid) or 0)
+    return Identity(socket.gethostname(), _boot_id(), pid, start_time(pid) or 0)
 
 
 def is_alive(identity: Identity) -> bool:
@@ -75,7 +79,7 @@ def is_alive(identity: Identity) -> bool:
         return True
     if identity.boot_id != _boot_id():
         return False
-    return _start_time(identity.pid) == identity.start_time
+    return start_time(identity.pid) == identity.start_time
 
 
 @dataclass(frozen=True)
@@ -294,7 +298,7 @@ def _boot_id() -> str:
         return f"boot-{psutil.boot_time():.0f}"
 
 
-def _start_time(pid: int) -> int | None:
+def start_time(pid: int) -> int | None:
     """Clock ticks between boot and the start of `pid`; None if there is no such live process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()

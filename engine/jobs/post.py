@@ -52,6 +52,6 @@ class Post:
 
     def tell_end(self, events: EventWriter, outcome: str) -> None:
         if self.others is None:
-            events.emit("stopped" if outcome == "stopped" else "end", outcome=outcome)
+            events.emit("stopped" if outcome in ("stopped", "paused") else "end", outcome=outcome)
         else:
             events.emit("phase", name=f"job {self.name} ended: {outcome}")

@@ -7,11 +7,14 @@ runs/<id>/events.jsonl      the supervisor's view: stages started and ended
 runs/<id>/session.json      how the last session ended
 runs/<id>/supervisor.lock   flocked by a living supervisor
 runs/<id>/slurm/<n>/        jobs on a cluster (backends/jobs.py)
+runs/<id>/{paused,stop,retry}     what it was asked to do (orders.py)
 runs/<id>/attempts/<key16>.<n>/   events.jsonl, output.log, exit.json of one attempt
+runs/<id>/imported.json, store/   only of a run that was computed elsewhere (imports.py)
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -26,7 +29,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.jobs.backends.jobs import JobsState, stop_file, submissions
+from engine.jobs.events import strip_control
 from engine.jobs.home import Home, make_private, write_atomic, write_json
+from engine.jobs.lease import Identity, process_identity
+from engine.jobs.orders import Order
 from engine.jobs.store import Damaged, Record, Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.keys import canonical, digest
@@ -35,8 +41,11 @@ if TYPE_CHECKING:  # pydantic costs half a second, which a list of runs can do w
     from engine.spec.experiment import Experiment
     from engine.spec.planned import Plan, Stage
 
-RunState = Literal["queued", "running", "done", "failed", "stopped", "lost"]
+RunState = Literal["queued", "running", "paused", "stopped", "failed", "done", "lost"]
+ENDS: tuple[RunState, ...] = ("done", "failed", "stopped", "paused")  # of a session
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
+ATTEMPT = re.compile(r"[0-9a-f]{16}\.[0-9a-z]{1,20}")
+IMPORTED = "imported.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,19 @@ class Run:
 
     @cached_property
     def store(self) -> Store:
+        if self.imported is not None:
+            return Store(self.folder / "store", excerpt=True)
         return Store(self.home.store)
+
+    @cached_property
+    def imported(self) -> dict[str, Any] | None:
+        """Where a run comes from that was not computed here: `run` and `host`; else None."""
+        if not (self.folder / IMPORTED).exists():
+            return None
+        try:
+            return {"run": self.id, "host": "another machine"} | self._json(IMPORTED)
+        except BadInput:
+            return {"run": self.id, "host": "another machine"}
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -143,9 +164,39 @@ class Run:
         if cluster is not None:
             return cluster  # type: ignore[return-value]
         outcome = self.session().get("outcome")
-        if outcome in ("done", "failed", "stopped"):
+        if outcome in ENDS:
             return outcome  # type: ignore[no-any-return]
+        if Order.PAUSE.given(self.folder):
+            return "paused"
         return "lost" if self.events.exists() else "queued"
+
+    def reason(self) -> str:
+        """Why it is in its state, in one line for people; "" where nothing need be said."""
+        state = self.state()
+        if state == "running":
+            orders = [order for order in (Order.STOP, Order.PAUSE) if order.given(self.folder)]
+            return orders[0].told if orders else ""
+        cluster, why = self._on_cluster()
+        if cluster is not None:
+            return " ".join(strip_control(why).split())
+        told = str(self.session().get("reason") or "")
+        if state in ("lost", "paused") and not told:
+            told = self._lost()
+        return " ".join(strip_control(told).split())
+
+    def _lost(self) -> str:
+        """What became of a supervisor that did not say how it ended."""
+        see = f"see {self.folder / 'supervisor.log'}"
+        try:
+            last = Identity.parse(self._json("supervisor.json"))
+        except (BadInput, KeyError, TypeError, ValueError, OverflowError):
+            return f"its supervisor is gone; {see}"
+        here = process_identity()
+        if last.host != here.host:
+            return f"its supervisor on {last.host} is gone; {see}"
+        if last.boot_id != here.boot_id:
+            return "the machine was restarted under its supervisor"
+        return f"its supervisor (pid {last.pid}) was killed or crashed; {see}"
 
     def exits(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         """Stage key → exit.json of its latest attempt in this run; of `keys` only, if given."""
@@ -164,6 +215,14 @@ class Run:
                 continue
         return latest
 
+    def forget_failures(self) -> None:
+        """What failed is computed again: from now on it has not failed."""
+        for folder in self._attempts():
+            path = Path(folder.path, "exit.json")
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                if json.loads(path.read_bytes()).get("outcome") == "failed":
+                    path.rename(path.with_name("exit.before.json"))
+
     def _attempts(self) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self.folder / "attempts") as folders:
@@ -172,21 +231,48 @@ class Run:
             return []
 
 
+def attempt_folder(run: Run, key: str, attempt: int) -> Path | None:
+    """Where an attempt at a stage is told: in this run or, of a result that the store had already,
+    in the run that made it. None if nobody tells it (any more).
+
+    An imported run tells of its own attempts only, and never of another run's.
+    """
+    name = f"{key[:16]}.{attempt}"
+    own = run.folder / "attempts" / name
+    if own.is_dir():
+        return own
+    if run.imported is None:
+        with contextlib.suppress(OSError), os.scandir(run.home.runs) as folders:
+            for folder in folders:
+                found = Path(folder.path, "attempts", name)
+                if found.is_dir() and not Path(folder.path, IMPORTED).exists():
+                    return found
+    return None
+
+
 def create(
     home: Home, name: str, experiment: Experiment, plan: Plan, device: str, origin: str
 ) -> Run:
     """The run of this plan in this home: made now, or found from last time."""
-    from engine.spec.presets import to_toml
-
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60] or "run"
     told = plan.to_json()
     keys = sorted(plan.stages)
     run = Run(home, f"{slug}-{digest([keys, told['cells']])[:10]}")
+    with home.plans():
+        _write(run, name, experiment, told, device, origin)
+    return run
+
+
+def _write(
+    run: Run, name: str, experiment: Experiment, plan: dict[str, Any], device: str, origin: str
+) -> None:
+    from engine.spec.presets import to_toml
+
     make_private(run.folder / "attempts")
     # The same results may be asked for in other words: another title, data that moved.
-    if not (run.folder / "run.json").exists() or not _same_json(run.folder / "plan.json", told):
+    if not (run.folder / "run.json").exists() or not _same_json(run.folder / "plan.json", plan):
         write_atomic(run.folder / "experiment.toml", to_toml(experiment, full=True))
-        write_json(run.folder / "plan.json", told)
+        write_json(run.folder / "plan.json", plan)
         write_json(
             run.folder / "run.json",
             {
@@ -202,13 +288,14 @@ def create(
         )
     else:
         try:  # where and how is as asked last
-            asked = Run(home, run.id).experiment.model_copy(update={"compute": experiment.compute})
+            asked = Run(run.home, run.id).experiment.model_copy(
+                update={"compute": experiment.compute}
+            )
         except BadInput:
             asked = experiment
         path, text = run.folder / "experiment.toml", to_toml(asked, full=True)
         if not path.exists() or path.read_bytes() != text.encode():
             write_atomic(path, text)
-    return run
 
 
 def _same_json(path: Path, value: Any) -> bool:

@@ -63,6 +63,14 @@ class Schedule:
         self.under_way.discard(key)
         self.consider(key)
 
+    def forgive(self) -> None:
+        """What failed, and what was not tried because of that, is to be computed after all."""
+        failed = [key for key in self.plan.stages if self.fate.get(key) == "failed"]
+        for key in failed:
+            del self.fate[key]
+        for key in failed:
+            self.consider(key)
+
     def wait_for(self, key: str, source: str) -> bool:
         """`key` waits for `source`, which must be computed again; False if that is known already."""
         self.under_way.discard(key)

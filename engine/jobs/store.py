@@ -26,7 +26,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +45,7 @@ from engine.jobs.lease import (
     check_key,
     holder,
     is_alive,
+    is_key,
     process_identity,
     sweep_leases,
 )
@@ -53,7 +54,7 @@ DONE = "DONE.json"
 HALF_MADE = 3600.0  # seconds after which a work folder without an owner is a leftover
 State = Literal["ok", "absent", "damaged"]
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")
+ARTIFACT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")  # a file of an object
 _log = logging.getLogger(__name__)
 
 
@@ -96,10 +97,14 @@ class Record:
 
 
 class Store:
-    """A store at `root`, which need not exist before the first write."""
+    """A store at `root`, which need not exist before the first write.
 
-    def __init__(self, root: Path) -> None:
+    An `excerpt`, of an imported run, need not have all artifacts of its objects.
+    """
+
+    def __init__(self, root: Path, excerpt: bool = False) -> None:
         self.root = root
+        self.excerpt = excerpt
 
     @property
     def leases(self) -> Path:
@@ -116,6 +121,12 @@ class Store:
     def _folder(self, key: str) -> str:
         """`path` as text: a survey of a large run makes tens of thousands of them."""
         return f"{self.root}/objects/{check_key(key)[:2]}/{key}"
+
+    def stored(self) -> Iterator[str]:
+        """The keys that objects lie at, whole or not, in no order."""
+        for path in self.root.glob("objects/??/*"):
+            if is_key(path.name) and path.name[:2] == path.parent.name:
+                yield path.name
 
     def has(self, key: str) -> bool:
         """Whether the stage was committed; says nothing of its files' health (see `check`)."""
@@ -145,6 +156,8 @@ class Store:
             return "damaged", None
         for name, artifact in record.files.items():
             path = f"{folder}/{name}"
+            if self.excerpt and not os.path.lexists(path):
+                continue
             try:
                 if not deep:
                     found = os.lstat(path)
@@ -190,6 +203,21 @@ class Store:
 
         Only for the holder of the key's lease: anybody else might hit a healthy successor.
         """
+        aside = self.set_aside(key)
+        if aside is None:
+            return False
+        _log.warning("discarded %s: %s", key, reason)
+        line = json.dumps({"t": time.time(), "key": key, "reason": reason}) + "\n"
+        with (self.root / "quarantine" / "discarded.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
+        shutil.rmtree(aside, ignore_errors=True)
+        return True
+
+    def set_aside(self, key: str) -> Path | None:
+        """Takes an object out of the store, at once and whole; None if there was none.
+
+        It now lies in a folder of its own, the caller's to delete; `sweep` would do it.
+        """
         quarantine = self.root / "quarantine"
         make_private(quarantine)
         # A unique folder to move into: n discards of one key never collide.
@@ -198,14 +226,9 @@ class Store:
             self.path(key).rename(aside / "object")
         except FileNotFoundError:
             aside.rmdir()
-            return False
+            return None
         fsync_folder(self.path(key).parent)
-        _log.warning("discarded %s: %s", key, reason)
-        line = json.dumps({"t": time.time(), "key": key, "reason": reason}) + "\n"
-        with (quarantine / "discarded.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
-        shutil.rmtree(aside, ignore_errors=True)
-        return True
+        return aside
 
     def begin(self, key: str, attempt: int) -> Work:
         """A private folder in which to build the result of `key`."""
@@ -218,17 +241,21 @@ class Store:
         make_private(work.path)
         return work
 
+    def leftovers(self) -> list[Path]:
+        """What dead processes left, and checkpoints of stages that are done."""
+        found = [path for path in self.root.glob("work/*") if _is_orphan(path, self.leases)]
+        for path in self.root.glob("quarantine/*/"):
+            # An empty one may be about to receive its object.
+            if (path / "object").exists() or _age(path) > HALF_MADE:
+                found.append(path)
+        return [*found, *leftover_checkpoints(self.checkpoints, done=self.has)]
+
     def sweep(self) -> int:
         """Removes what dead processes left behind; returns how many leftovers there were.
 
         Safe at any time: a folder goes only if its owner is surely dead.
         """
-        leftovers = [path for path in self.root.glob("work/*") if _is_orphan(path, self.leases)]
-        for path in self.root.glob("quarantine/*/"):
-            # An empty one may be about to receive its object.
-            if (path / "object").exists() or _age(path) > HALF_MADE:
-                leftovers.append(path)
-        leftovers += leftover_checkpoints(self.checkpoints, done=self.has)
+        leftovers = self.leftovers()
         for path in leftovers:
             shutil.rmtree(path, ignore_errors=True)
         return len(leftovers) + sweep_leases(self.leases)
@@ -307,7 +334,7 @@ class Work:
 
 def _seal(path: Path) -> Artifact:
     """Makes a file durable and measures it. ValueError if it may not be part of an object."""
-    if not _NAME.fullmatch(path.name) or path.name == DONE:
+    if not ARTIFACT.fullmatch(path.name) or path.name == DONE:
         raise ValueError(f"artifact name {path.name!r}: use letters, digits and . _ + = @ -")
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError(f"artifact {path.name!r} is not a plain file")
@@ -320,7 +347,7 @@ def _seal(path: Path) -> Artifact:
 
 def _read_record(folder: str, key: str) -> Record | None:
     try:
-        record = _parse_record(json.loads(read_plain(f"{folder}/{DONE}")))
+        record = parse_record(json.loads(read_plain(f"{folder}/{DONE}")))
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return record if record.key == key else None
@@ -358,14 +385,14 @@ def _age(folder: Path) -> float:
         return 0.0
 
 
-def _parse_record(raw: Any) -> Record:
+def parse_record(raw: Any) -> Record:
     """Raises ValueError, TypeError or KeyError; fields of later versions are ignored.
 
     The file may come from a stranger's store, so names are checked as strictly as in `commit`.
     """
     files = {}
     for name, entry in _table(raw["files"]).items():
-        if not _NAME.fullmatch(name):
+        if not ARTIFACT.fullmatch(name):
             raise ValueError(f"artifact name {name!r}")
         files[name] = Artifact(_str(entry["sha256"]), int(entry["size"]), int(entry["mtime_ns"]))
     return Record(

@@ -16,8 +16,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from engine.jobs.devices import Resources
@@ -25,6 +27,7 @@ from engine.jobs.events import EventWriter
 from engine.jobs.hired import WorkerProcess
 from engine.jobs.home import Home, write_json
 from engine.jobs.lease import Lease, process_identity
+from engine.jobs.orders import Order
 from engine.jobs.placing import Pool, Room
 from engine.jobs.post import Post
 from engine.jobs.runs import Run, survey
@@ -56,7 +59,8 @@ class Supervisor:
         self.tries: dict[str, int] = {}
         self.workers: list[WorkerProcess] = []
         self.selector = selectors.DefaultSelector()
-        self.stopping = False
+        self.stopping = self.paused = False
+        self.failures: dict[str, str] = {}  # stage → why
         self.deadline: float | None = None
         self.cramped: list[tuple[Stage, Room]] = []  # ran out of memory, wait for more
         self.next_hire = {True: 0.0, False: 0.0}  # any room or more room → not before (monotonic)
@@ -67,8 +71,8 @@ class Supervisor:
     # --- the loop --------------------------------------------------------------------------------
 
     def work(self) -> str:
-        """Run to the end; returns the outcome: done, failed, stopped, or idle (one of several, with
-        nothing to do)."""
+        """Run to the end; returns the outcome: done, failed, stopped, paused, or idle (one of several,
+        with nothing to do)."""
         path = self.post.folder / "events.jsonl"
         with EventWriter(path, "", 0, rate=1000.0) as self.events:
             self.run.store.sweep()
@@ -82,6 +86,7 @@ class Supervisor:
             try:
                 while not self._finished():
                     self._learn()
+                    self._obey()
                     self._pass_on_stop()
                     self._hand_out()
                     self._listen()
@@ -90,9 +95,35 @@ class Supervisor:
             fates = self.schedule.fate
             outcome = "failed" if "failed" in fates.values() else "done"
             if len(fates) < total:
-                outcome = "stopped" if self.stopping else "idle"
+                outcome = "stopped" if self.stopping else "paused" if self.paused else "idle"
             self.post.tell_end(self.events, outcome)
         return outcome
+
+    def reason(self, outcome: str) -> str:
+        """Why it ended as it did, in one line for people."""
+        if outcome in ("stopped", "paused"):
+            return f"asked to {'stop' if outcome == 'stopped' else 'pause'}"
+        if outcome != "failed" or not self.failures:
+            return ""
+        key, why = next(iter(self.failures.items()))
+        others = f"; {len(self.failures) - 1} more failed" if len(self.failures) > 1 else ""
+        return f"{self.run.plan.stages[key].title}: {why}{others}"
+
+    def _obey(self) -> None:
+        """See what we were asked to do since the last look."""
+        folder = self.run.folder
+        if Order.STOP.given(folder):
+            self.stopping = True
+        paused = Order.PAUSE.given(folder)
+        if paused != self.paused:
+            self.paused = paused
+            self.events.emit("phase", name="pausing" if paused else "going on")
+        if Order.RETRY.take(folder):
+            self.run.forget_failures()
+            self.failures.clear()
+            self.tries.clear()
+            self.events.emit("phase", name="trying again what failed")
+            self.schedule.forgive()
 
     def _survey(self) -> dict[str, Fate]:
         """What the store has; what is damaged in it is set aside."""
@@ -105,10 +136,15 @@ class Supervisor:
         if any(worker.stage is not None for worker in self.workers):
             self.idle_since = None
             return False
-        return self.stopping or self._idles() or not (self.schedule.waits or self.cramped)
+        return (
+            self.stopping
+            or self.paused
+            or self._idles()
+            or not (self.schedule.waits or self.cramped)
+        )
 
     def _idles(self) -> bool:
-        """Whether there has been nothing for us to do for so long that our node should be others'."""
+        """Whether we had nothing to do for so long that our node should be others'."""
         if self.post.patience is None or self.schedule.has_ready or self.cramped:
             self.idle_since = None
             return False
@@ -133,6 +169,11 @@ class Supervisor:
             self.schedule.again(key)
         self.pool.refresh([worker.seat for worker in self.workers])
         if self.stopping:
+            return
+        if self.paused:
+            for one in self.workers:
+                if one.idle:
+                    one.dismiss()  # its device is free for others
             return
         self._hand_out_cramped()
         idle = [worker for worker in self.workers if worker.idle]
@@ -263,6 +304,8 @@ class Supervisor:
         return True
 
     def _report_end(self, stage: Stage, end: dict[str, Any]) -> None:
+        if end["outcome"] == "failed":
+            self.failures[stage.key] = str(end.get("reason") or "")
         told = {k: end.get(k) for k in ("outcome", "reason", "seconds", "tee", "peak_bytes")}
         self.events.emit("end", key=stage.key, title=stage.title, kind=stage.kind, **told)
 
@@ -364,6 +407,40 @@ def start(run: Run, resources: Resources) -> subprocess.Popen[bytes]:
         )
 
 
+def session(run: Run, resources: Resources, asked: list[int]) -> bool:
+    """Work through a run, then tell how that ended; whether it is over: an order to go on may have
+    come at the last moment. `asked`: signals that came while nobody worked."""
+    ended = run.folder / "session.json"
+    ended.unlink(missing_ok=True)
+    outcome, reason = "failed", ""
+    try:
+        supervisor = Supervisor(run, Pool(resources.slots(), resources), resources)
+        listen(supervisor.stop)
+        if asked:
+            supervisor.stop()
+        outcome = supervisor.work()
+        reason = supervisor.reason(outcome)
+    except BadInput as error:
+        reason = str(error)
+    except Exception as error:
+        reason = f"the supervisor failed: {type(error).__name__}: {error}"
+        raise
+    finally:
+        listen(lambda number, _: asked.append(number))
+        Order.STOP.take(run.folder)
+        if outcome != "paused":
+            Order.PAUSE.take(run.folder)
+        write_json(ended, {"v": 1, "outcome": outcome, "reason": reason, "t": time.time()})
+    if outcome == "paused":
+        return Order.PAUSE.given(run.folder)
+    return outcome == "stopped" or not Order.RETRY.given(run.folder)
+
+
+def listen(handler: Callable[[int, FrameType | None], object]) -> None:
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, handler)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
@@ -371,6 +448,9 @@ def main() -> int:
     parser.add_argument("--resources", type=json.loads, required=True)
     options = parser.parse_args()
     run = Run(Home(options.home), options.run)
+    asked: list[int] = []  # from here on: who sees that we live may ask us to stop
+    listen(lambda number, _: asked.append(number))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     lock = os.open(run.folder / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
     for _ in range(20):  # an onlooker's probe holds the lock for microseconds
         try:
@@ -380,26 +460,9 @@ def main() -> int:
             time.sleep(0.01)
     else:
         return 0  # somebody supervises this run already
-    (run.folder / "session.json").unlink(missing_ok=True)
     write_json(run.folder / "supervisor.json", {"v": 1, **process_identity()._asdict()})
-    outcome, reason = "failed", ""
-    try:
-        resources = Resources(**options.resources)
-        supervisor = Supervisor(run, Pool(resources.slots(), resources), resources)
-        signal.signal(signal.SIGTERM, supervisor.stop)
-        signal.signal(signal.SIGINT, supervisor.stop)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        outcome = supervisor.work()
-    except BadInput as error:
-        reason = str(error)
-    except Exception as error:
-        reason = f"the supervisor failed: {type(error).__name__}: {error}"
-        raise
-    finally:
-        write_json(
-            run.folder / "session.json",
-            {"v": 1, "outcome": outcome, "reason": reason, "t": time.time()},
-        )
+    while not session(run, Resources(**options.resources), asked):
+        pass
     return 0
 
 

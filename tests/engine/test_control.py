@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.jobs import control
+from engine.jobs import control, trash
 from engine.jobs.home import Home
 from engine.jobs.lease import process_identity
+from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
 
@@ -43,9 +44,15 @@ def test_only_a_running_run_can_be_stopped(run: Run) -> None:
         control.stop(run)
 
 
-def test_another_machines_run_and_a_recycled_pid_are_left_alone(run: Run) -> None:
-    with supervised(run, host="elsewhere"), pytest.raises(BadInput, match="elsewhere"):
-        control.stop(run)
+def test_another_machines_supervisor_finds_an_order_and_is_not_signalled(run: Run) -> None:
+    with supervised(run, host="elsewhere", pid=1):
+        assert "on elsewhere" in control.stop(run, grace=0.05)
+        assert Order.STOP.given(run.folder)
+        with pytest.raises(BadInput, match="elsewhere"):
+            control.kill(run)
+
+
+def test_a_recycled_pid_is_left_alone(run: Run) -> None:
     with supervised(run, start_time=1), pytest.raises(BadInput, match="ending"):
         control.stop(run)
     with supervised(run, pid="x"), pytest.raises(BadInput, match="does not say"):
@@ -54,32 +61,32 @@ def test_another_machines_run_and_a_recycled_pid_are_left_alone(run: Run) -> Non
 
 def test_delete_moves_and_restore_brings_back(run: Run, tmp_path: Path) -> None:
     with supervised(run), pytest.raises(BadInput, match="stop it first"):
-        control.delete(run)
-    trashed = control.delete(run)
+        trash.delete(run)
+    trashed = trash.delete(run)
     assert not run.folder.exists()
-    assert control.sweep_trash(run.home) == 0  # not within 15 seconds
-    assert control.restore(run.home, trashed) == run
+    assert trash.sweep(run.home) == 0  # not within 15 seconds
+    assert trash.restore(run.home, trashed) == run
     assert (run.folder / "run.json").exists()
     with pytest.raises(BadInput, match="no longer"):
-        control.restore(run.home, tmp_path / "trash" / "gone.1234567890123")
+        trash.restore(run.home, tmp_path / "trash" / "gone.1234567890123")
 
 
 def test_the_same_run_made_again_is_not_overwritten(run: Run) -> None:
-    trashed = control.delete(run)
+    trashed = trash.delete(run)
     run.folder.mkdir()
     with pytest.raises(BadInput, match="exists again"):
-        control.restore(run.home, trashed)
+        trash.restore(run.home, trashed)
     assert trashed.exists()
 
 
 def test_sweeping_takes_only_what_is_old_and_ours(run: Run, tmp_path: Path) -> None:
-    trashed = control.delete(run)
+    trashed = trash.delete(run)
     stranger = tmp_path / "trash" / "notes.txt"
     stranger.write_text("mine")
-    assert control.sweep_trash(run.home, older=-1.0) == 1
+    assert trash.sweep(run.home, older=-1.0) == 1
     assert not trashed.exists()
     assert stranger.exists()
-    assert control.sweep_trash(Home(tmp_path / "nowhere")) == 0
+    assert trash.sweep(Home(tmp_path / "nowhere")) == 0
 
 
 def test_resuming_what_cannot_be_read_says_so(run: Run) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from engine.jobs.devices import Resources
+from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 
 if TYPE_CHECKING:
@@ -13,8 +14,16 @@ if TYPE_CHECKING:
 
 
 def start(run: Run, compute: Compute, resources: Resources) -> subprocess.Popen[bytes] | None:
-    """Have a run computed; the new supervisor, or None where a cluster does it (one that has it in
-    its queue already does not get it twice). Raises BadInput."""
+    """Have a run computed, what failed in it too; the new supervisor, or None where a cluster does it
+    (one that has it in its queue already does not get it twice). One that pauses goes on. Raises
+    BadInput."""
+    if compute.backend != "slurm":
+        resources.slots()  # what is not there is said now, not in a file
+    Order.PAUSE.take(run.folder)
+    if not run.supervised():
+        for order in Order:  # given to an earlier session
+            order.take(run.folder)
+        run.forget_failures()
     if compute.backend == "slurm":
         from engine.jobs.backends.slurm import submit
 
@@ -23,5 +32,4 @@ def start(run: Run, compute: Compute, resources: Resources) -> subprocess.Popen[
         return None
     from engine.jobs.supervisor import start as start_here
 
-    resources.slots()  # what is not there is said now, not in a file
     return start_here(run, resources)

@@ -24,6 +24,7 @@ from typing import Any, Literal
 from engine.jobs.events import EventTail
 from engine.jobs.home import make_private, write_json
 from engine.jobs.lease import process_identity
+from engine.jobs.orders import Order
 
 BEAT = 10.0  # seconds between signs of life
 LOOK = 2.0  # seconds between looks at what the other jobs have done
@@ -129,7 +130,7 @@ def submissions(run: Path) -> list[Submission]:
 
 def stop_file(run: Path) -> Path:
     """Being there, it asks all jobs of a run to stop."""
-    return run / "stop"
+    return run / Order.STOP
 
 
 def event_files(run: Path) -> Iterator[Path]:

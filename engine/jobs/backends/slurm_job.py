@@ -37,6 +37,7 @@ def work(run: Run, resources: Resources, start: Start, post: Post) -> str:
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
         outcome = supervisor.work()
+        reason = supervisor.reason(outcome)
     except BadInput as error:
         reason = str(error)
     except Exception as error:
@@ -83,7 +84,7 @@ def main() -> int:
         outcome = work(run, Resources(**options.resources), start, post)
         if outcome == "stopped" and not post.told_to_stop():
             again(run, start)
-        elif outcome in ("done", "failed"):
+        elif outcome in ("done", "failed", "paused"):
             with contextlib.suppress(BadInput):
                 slurm.cancel_waiting(submission)
     os.utime(run.folder)

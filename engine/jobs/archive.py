@@ -1,0 +1,153 @@
+"""A run as one file, to look at and compare elsewhere: a gzipped tar of plain files.
+
+    chelate-run.json                    first: what this is, and size and sha256 of all that follow
+    run/{run,plan,session}.json, experiment.toml, events.jsonl, …
+    run/attempts/<key16>.<n>/{events.jsonl, exit.json, output.log}
+    objects/<key>/DONE.json, and the artifacts that tables, figures and the console read
+
+With `models` the objects are whole: weights, poison and data too. Names are one of these and
+nothing else, so that no path from a stranger's archive is ever used as it is (imports.py).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import secrets
+import socket
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from engine.jobs.home import open_plain
+from engine.jobs.runs import ATTEMPT, Run, attempt_folder
+from engine.jobs.store import ARTIFACT, DONE, Damaged
+from engine.spec.errors import BadInput
+from engine.spec.keys import canonical
+
+VERSION = 1
+MANIFEST = "chelate-run.json"
+RUN_FILES = frozenset(
+    {"run.json", "plan.json", "experiment.toml", "session.json", "events.jsonl",
+     "supervisor.log", "workers.log"}
+)  # fmt: skip
+ATTEMPT_FILES = frozenset({"events.jsonl", "exit.json", "output.log"})
+READ = re.compile(r".+\.json|scores\.safetensors")  # artifacts that results and console read
+_OBJECT = re.compile(r"objects/(?P<key>[0-9a-f]{64})/(?P<name>[^/]+)")
+_TRIED = re.compile(r"run/attempts/(?P<attempt>[^/]+)/(?P<name>[^/]+)")
+
+
+def is_member(name: str) -> bool:
+    """Whether an archive may hold a file of this name."""
+    if found := _OBJECT.fullmatch(name):
+        return found["name"] == DONE or ARTIFACT.fullmatch(found["name"]) is not None
+    if found := _TRIED.fullmatch(name):
+        return ATTEMPT.fullmatch(found["attempt"]) is not None and found["name"] in ATTEMPT_FILES
+    folder, _, rest = name.partition("/")
+    return folder == "run" and rest in RUN_FILES
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What an export wrote. `size` in bytes, of the archive."""
+
+    path: Path
+    files: int
+    size: int
+
+
+def export(run: Run, path: Path, *, models: bool = False, force: bool = False) -> Packed:
+    """Write a run to a new file, whole or not at all. Raises BadInput: it is running, files cannot
+    be read or are damaged, `path` exists (unless `force`) or cannot be written."""
+    if run.supervised():
+        raise BadInput(f"run {run.id} is running: stop or pause it first, or wait for its end.")
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder.")
+    if path.exists() and not force:
+        raise BadInput(f"{path}: exists; --force replaces it.")
+    members = dict(sorted(_members(run, models)))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            _write(file, run, members, models)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Packed(path, len(members), path.stat().st_size)
+
+
+def _members(run: Run, models: bool) -> Iterator[tuple[str, Path]]:
+    """(name in the archive, file) of everything that goes along. Raises BadInput for damage."""
+    for name in RUN_FILES:
+        if (run.folder / name).exists():
+            yield f"run/{name}", run.folder / name
+    folders = {p.name: p for p in (run.folder / "attempts").glob("*") if ATTEMPT.fullmatch(p.name)}
+    for key in run.plan.stages:
+        record = run.store.record(key)
+        if record is None:
+            continue
+        # A result that another run computed has its story there.
+        told = attempt_folder(run, key, record.attempt)
+        if told is not None:
+            folders.setdefault(told.name, told)
+        yield f"objects/{key}/{DONE}", run.store.path(key) / DONE
+        for name in record.files:
+            wanted = models or READ.fullmatch(name)
+            if not wanted or (run.store.excerpt and not (run.store.path(key) / name).exists()):
+                continue
+            try:
+                yield f"objects/{key}/{name}", run.store.verify_file(key, name)
+            except Damaged as damage:
+                raise BadInput(
+                    f"run {run.id}: {damage}; `chelate verify {run.id} --repair` says more."
+                ) from None
+    for name, folder in folders.items():
+        for file in ATTEMPT_FILES:
+            if (folder / file).exists():
+                yield f"run/attempts/{name}/{file}", folder / file
+
+
+def _write(file: Any, run: Run, members: dict[str, Path], models: bool) -> None:
+    told: dict[str, dict[str, Any]] = {}
+    for name, path in members.items():
+        with open_plain(path) as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+            told[name] = {"size": os.fstat(source.fileno()).st_size, "sha256": digest}
+    origin = run.imported
+    manifest: dict[str, Any] = {
+        "v": VERSION,
+        "run": origin["run"] if origin else run.id,
+        "host": origin["host"] if origin else socket.gethostname(),
+        "exported": time.time(),
+        "chelate": version("chelate"),
+        "models": models,
+        "files": told,
+    }
+    with (
+        gzip.GzipFile("", "wb", compresslevel=5, fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        content = canonical(manifest).encode()
+        tar.addfile(_entry(MANIFEST, len(content)), io.BytesIO(content))
+        for name, path in members.items():
+            with open_plain(path) as source:
+                tar.addfile(_entry(name, told[name]["size"]), source)
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    """A file of nobody and no time: the archive tells nothing of the machine that it need not."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o600
+    return entry

@@ -1,0 +1,309 @@
+"""Detaching, pausing, stopping, trying again: real runs, and afterwards the bytes of an undisturbed
+one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from harness import (
+    TINY,
+    Computed,
+    chelate,
+    exits,
+    flip_byte,
+    hashes,
+    processes,
+    strict_json,
+    unhealthy,
+    until,
+    until_gone,
+    untimed,
+)
+from test_kill import is_training, undisturbed
+
+from engine.jobs import control
+from engine.jobs.home import Home
+from engine.jobs.orders import Order
+from engine.jobs.runs import Run
+from engine.spec.errors import BadInput
+
+__all__ = ["undisturbed"]
+ALONE = ("--set", "compute.workers=1")
+
+
+def detached(preset: Path, home: Path, *words: str, **env: str) -> Run:
+    done = chelate("run", preset, "--home", home, "--detach", "--json", *words, **env)
+    assert done.returncode == 0, done.stderr
+    told = strict_json(done.stdout)
+    assert told["home"] == str(home)
+    run = Run(Home(home), told["run"])
+    assert told["status"] in ("running", "done")
+    return run
+
+
+def commanded(word: str, run: Run, *words: str) -> str:
+    done = chelate(word, run.id, "--home", run.home.root, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def ended(run: Run) -> None:
+    """Wait until nobody works on a run."""
+    until(lambda: not run.supervised())
+    until_gone(run.home.root)
+
+
+def same_as(run: Run, computed: Computed) -> None:
+    """Everything is there, as if nothing had happened, and nobody is left."""
+    until_gone(run.home.root)
+    assert run.state() == "done"
+    assert hashes(run.home.root) == hashes(computed.home)
+    assert not unhealthy(run.home.root)
+    done = chelate("compare", run.id, "--home", run.home.root, "--json")
+    assert untimed(strict_json(done.stdout)["rows"]) == untimed(computed.document["rows"])
+
+
+@pytest.fixture
+def training(tmp_path: Path, undisturbed: Computed) -> Run:
+    """A detached run that has just begun to train."""
+    run = detached(undisturbed.preset, tmp_path / "home")
+    until(lambda: is_training(run))
+    return run
+
+
+def test_a_detached_run_ends_by_itself_and_keeps_no_secret(
+    shared: Computed, tmp_path: Path
+) -> None:
+    """Whatever the environment holds: none of it in events, logs, provenance, or an archive."""
+    token = "hf_secret0123456789"
+    home = tmp_path / "home"
+    run = detached(shared.preset, home, HF_TOKEN=token, AWS_SECRET_ACCESS_KEY=token, MY_VAR=token)
+    until(lambda: not run.supervised())
+    same_as(run, shared)
+    done = chelate("export", run.id, tmp_path / "run.tar.gz", "--home", home)
+    assert done.returncode == 0, done.stderr
+    chelate("import", tmp_path / "run.tar.gz", "--home", tmp_path / "other")
+    files = [p for p in [*home.rglob("*"), *(tmp_path / "other").rglob("*")] if p.is_file()]
+    assert len(files) > 300
+    assert [path for path in files if token.encode() in path.read_bytes()] == []
+    # Once more: nothing to do, nobody is started, and the run is as done as before.
+    assert detached(shared.preset, home).state() == "done"
+    assert not processes(home)
+
+
+def test_everything_in_the_store_is_done_without_a_session(
+    shared: Computed, tmp_path: Path
+) -> None:
+    home = shared.copy(tmp_path)
+    run = detached(shared.preset, home, "--seeds", "0")
+    assert run.id != shared.run
+    assert run.state() == "done"
+    assert not run.events.exists()
+
+
+def test_a_paused_run_goes_on_where_it_was(training: Run, undisturbed: Computed) -> None:
+    """What is under way ends; nothing begins; nobody is left, so that the devices are free."""
+    assert "pausing" in commanded("pause", training)
+    assert training.state() == "running"
+    assert training.reason() == "pausing: what is under way ends first"
+    ended(training)
+    assert training.state() == "paused"
+    assert training.reason() == "asked to pause"
+    kinds = [record["title"].split()[0] for record in exits(training.home.root)]
+    assert "train" in kinds
+    assert "audit" not in kinds
+    listed = strict_json(chelate("runs", "list", "--home", training.home.root, "--json").stdout)
+    assert listed["runs"][0]["state"] == "paused"
+    assert "goes on" in commanded("resume", training)
+    until(lambda: not training.supervised())
+    same_as(training, undisturbed)
+
+
+def test_resuming_before_the_pause_has_come_keeps_the_session(
+    training: Run, undisturbed: Computed
+) -> None:
+    before = (training.folder / "supervisor.json").read_bytes()
+    commanded("pause", training)
+    commanded("resume", training)
+    assert (training.folder / "supervisor.json").read_bytes() == before
+    until(lambda: not training.supervised())
+    same_as(training, undisturbed)
+
+
+def test_running_it_again_ends_a_pause(training: Run, undisturbed: Computed) -> None:
+    commanded("pause", training)
+    ended(training)
+    done = chelate("run", undisturbed.preset, "--home", training.home.root, "--json")
+    assert done.returncode == 0, done.stderr
+    same_as(training, undisturbed)
+
+
+def test_a_stopped_run_goes_on_later(training: Run, undisturbed: Computed) -> None:
+    told = commanded("stop", training)
+    assert "stopped" in told
+    assert not processes(training.home.root)
+    assert training.state() == "stopped"
+    assert training.reason() == "asked to stop"
+    commanded("resume", training)
+    until(lambda: not training.supervised())
+    same_as(training, undisturbed)
+
+
+def test_what_does_not_stop_in_time_is_killed_with_its_workers(
+    training: Run, undisturbed: Computed
+) -> None:
+    """The supervisor is stopped (SIGSTOP), so it passes nothing on."""
+    [supervisor] = processes(training.home.root, "engine.jobs.supervisor")
+    supervisor.send_signal(signal.SIGSTOP)
+    told = commanded("stop", training, "--grace", "0.2")
+    assert "killed: it did not stop within 0.2 s" in told
+    assert not processes(training.home.root)
+    assert training.state() == "stopped"
+    assert training.reason() == "killed by request"
+    commanded("resume", training)
+    until(lambda: not training.supervised())
+    same_as(training, undisturbed)
+
+
+def test_a_worker_whose_supervisor_is_gone_can_be_stopped(
+    training: Run, undisturbed: Computed
+) -> None:
+    [supervisor] = processes(training.home.root, "engine.jobs.supervisor")
+    supervisor.send_signal(signal.SIGKILL)
+    until(lambda: not training.supervised())
+    assert training.state() == "lost"
+    assert f"(pid {supervisor.pid}) was killed or crashed" in training.reason()
+    assert len(control.workers_of(training)) == 1
+    refused = chelate("rm", training.id, "--yes", "--home", training.home.root)
+    assert refused.returncode == 2
+    assert "still at it" in refused.stderr
+    assert "stopped" in commanded("stop", training)
+    assert not processes(training.home.root)
+    assert training.state() == "stopped"
+    with pytest.raises(BadInput, match="not running"):
+        control.stop(training)
+    commanded("resume", training)
+    until(lambda: not training.supervised())
+    same_as(training, undisturbed)
+
+
+def test_an_order_from_another_machine_is_obeyed(training: Run, undisturbed: Computed) -> None:
+    Order.STOP.give(training.folder)
+    ended(training)
+    assert training.state() == "stopped"
+    assert not Order.STOP.given(training.folder)
+
+
+def test_a_signal_before_the_supervisor_is_ready_is_no_less_obeyed(
+    undisturbed: Computed, tmp_path: Path
+) -> None:
+    run = detached(undisturbed.preset, tmp_path / "home")
+    control.ask_to_stop(run)
+    ended(run)
+    assert run.state() == "stopped"
+
+
+# --- trying again --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(shared: Computed, tmp_path: Path) -> Run:
+    """A run that failed for a reason that is gone now: a file lay where its work should."""
+    home = shared.copy(tmp_path)
+    blocked = home / "store" / "work"
+    preset = tmp_path / "more.toml"
+    preset.write_text(TINY + '[[methods]]\nname = "ngd"\n')
+    blocked.rmdir()
+    blocked.write_text("a file in the way")
+    done = chelate("run", preset, "--home", home, "--json", *ALONE)
+    assert done.returncode == 3, done.stderr
+    blocked.unlink()
+    return Run(Home(home), strict_json(done.stdout)["run"])
+
+
+def test_retry_computes_what_failed_and_forgets_that_it_did(broken: Run) -> None:
+    assert broken.state() == "failed"
+    failed = control.failures(broken)
+    assert failed
+    assert str(failed[0]["title"]) in broken.reason()
+    told = commanded("retry", broken)
+    assert f"{len(failed)} failed stage" in told
+    ended(broken)
+    assert broken.state() == "done"
+    assert broken.reason() == ""
+    assert control.failures(broken) == []
+    rows = strict_json(chelate("compare", broken.id, "--home", broken.home.root, "--json").stdout)
+    assert all(None not in row["values"] for row in rows["rows"])
+    with pytest.raises(BadInput, match="no stage of it has failed"):
+        control.retry(broken)
+
+
+DIVERGES = '[[methods]]\nname = "gd"\nlabel = "wild"\nlr = 1e300\n'
+
+
+def test_retry_while_the_rest_goes_on(shared: Computed, tmp_path: Path) -> None:
+    """One method fails at once, each time; a long training is under way meanwhile."""
+    home, preset = tmp_path / "home", tmp_path / "wild.toml"
+    text = TINY.replace("[0, 1]", "[0]").replace("[0.25, 0.5]", "[0.5]") + DIVERGES
+    preset.write_text(text)
+    run = detached(preset, home, *ALONE)
+    until(lambda: control.failures(run) or not run.supervised())
+    if run.supervised():
+        commanded("retry", run)
+    else:  # too quick for us: then it is a new session
+        control.retry(run)
+    ended(run)
+    assert run.state() == "failed"
+    wild = [told for told in exits(home) if "wild" in told["title"]]
+    before = list(run.folder.glob("attempts/*/exit.before.json"))
+    assert len(wild) == len(before) == 1
+    assert "diverged" in run.reason()
+    assert not unhealthy(home)
+
+
+# --- what is damaged -----------------------------------------------------------------------------
+
+
+def test_verify_names_what_is_damaged_and_a_repaired_run_is_whole_again(
+    shared: Computed, tmp_path: Path
+) -> None:
+    home = shared.copy(tmp_path)
+    run = Run(Home(home), shared.run)
+    done = chelate("verify", "--home", home)
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"{len(hashes(home))} results checked: {len(hashes(home))} whole, 0 damaged" in done.stdout
+    )
+    stage = next(s for s in run.plan.stages.values() if s.kind == "train")
+    flip_byte(run.store.path(stage.key) / "model.safetensors", quietly=True)
+    for words in ((), (run.id,)):
+        done = chelate("verify", *words, "--home", home)
+        assert done.returncode == 1
+        assert f"damaged: {stage.title}" in done.stdout
+    done = chelate("verify", run.id, "--repair", "--json", "--home", home)
+    assert done.returncode == 0, done.stdout
+    told = strict_json(done.stdout)
+    assert told["damaged"] == [{"key": stage.key, "title": stage.title, "repaired": True}]
+    assert not run.store.has(stage.key)
+    commanded("resume", run)
+    until(lambda: not run.supervised())
+    same_as(run, shared)
+
+
+def test_a_lost_run_says_what_became_of_its_supervisor(shared: Computed, tmp_path: Path) -> None:
+    run = Run(Home(shared.copy(tmp_path)), shared.run)
+    (run.folder / "session.json").unlink()
+    told = (run.folder / "supervisor.json").read_text()
+    assert "was killed or crashed" in run.reason()
+    here = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    (run.folder / "supervisor.json").write_text(told.replace(here, "before"))
+    assert run.reason() == "the machine was restarted under its supervisor"
+    host = os.uname().nodename
+    (run.folder / "supervisor.json").write_text(told.replace(f'"{host}"', '"elsewhere"'))
+    assert "its supervisor on elsewhere is gone" in run.reason()
+    (run.folder / "supervisor.json").write_text("{")
+    assert "its supervisor is gone" in run.reason()
+    assert run.state() == "lost"
