@@ -60,7 +60,8 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         told: dict[str, Any] = {"home": str(place.root), "rows": rows, "tuning": tuning_of(found)}
         one = len(found) == 1
         told["run"] = found[0].id if one else [run.id for run in found]
-        told["imported"] = {run.id: imported_from(run) for run in found if run.imported is not None}
+        if origins := {run.id: imported_from(run) for run in found if run.imported is not None}:
+            told["imported"] = origins
         told["status"] = found[0].state() if one else [run.state() for run in found]
         say_json(told)
     else:

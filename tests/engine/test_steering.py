@@ -218,7 +218,8 @@ def broken(shared: Computed, tmp_path: Path) -> Run:
     preset.write_text(TINY + '[[methods]]\nname = "ngd"\n')
     blocked.rmdir()
     blocked.write_text("a file in the way")
-    done = chelate("run", preset, "--home", home, "--json", *ALONE)
+    few = ("--seeds", "0", "--set", "budgets=[0.5]")
+    done = chelate("run", preset, "--home", home, "--json", *ALONE, *few)
     assert done.returncode == 3, done.stderr
     blocked.unlink()
     return Run(Home(home), strict_json(done.stdout)["run"])
@@ -228,7 +229,7 @@ def test_retry_computes_what_failed_and_forgets_that_it_did(broken: Run) -> None
     assert broken.state() == "failed"
     failed = control.failures(broken)
     assert failed
-    assert str(failed[0]["title"]) in broken.reason()
+    assert any(str(told["title"]) in broken.reason() for told in failed)
     told = commanded("retry", broken)
     assert f"{len(failed)} failed stage" in told
     ended(broken)
