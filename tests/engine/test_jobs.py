@@ -251,6 +251,26 @@ def test_without_slurm_there_is_one_clear_error(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("home/runs/*/slurm/*"))
 
 
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "CANCELLED", ""])
+def test_only_a_job_that_nobody_cancelled_queues_itself_again(
+    state: str, sbatch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm would start a cancelled one again, behind the back of who cancelled it."""
+    folder = sbatch.parent / "bin"
+    (folder / "squeue").write_text(f"#!/bin/sh\necho {state}\n")
+    (folder / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {sbatch.parent}/requeued\n')
+    for name in ("squeue", "scontrol"):
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    if state == "RUNNING":
+        slurm.requeue()
+        assert (sbatch.parent / "requeued").read_text() == "requeue 12\n"
+    else:
+        with pytest.raises(BadInput, match="cancelled"):
+            slurm.requeue()
+        assert not (sbatch.parent / "requeued").exists()
+
+
 # --- a job at work, without Slurm ----------------------------------------------------------------
 
 

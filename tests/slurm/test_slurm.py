@@ -189,7 +189,8 @@ def test_a_node_that_goes_down_gives_its_jobs_to_the_next(tmp_path: Path) -> Non
     cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     until(lambda: {state for _, state, _ in cluster.jobs()} == {"PENDING"}, 60)
     until(lambda: not processes(run.home.root), 30)
-    cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
+    # A node that answers comes back by itself sooner or later (ReturnToService); then this fails.
+    subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], capture_output=True)
     until(lambda: run.state() == "done", 180)
     assert not unhealthy(run.home.root)
     assert any(start.order[0] > 0 for start in submissions(run.folder)[-1].starts())

@@ -151,8 +151,13 @@ def cancel_waiting(submission: Submission) -> None:
 
 def requeue() -> None:
     """Start this very job again later: it was asked to make room, not to give up. Slurm does not do
-    that for a job that ends in good order. Raises BadInput."""
-    _ask(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]])
+    that for a job that ends in good order. Raises BadInput, also when somebody cancelled it: Slurm
+    would start even that again."""
+    job = os.environ["SLURM_JOB_ID"]
+    state = _ask(["squeue", "--noheader", "--format=%T", f"--jobs={job}"])
+    if state != "RUNNING":  # with a grace before pre-emption or the time limit, it still is
+        raise BadInput(f"job {job} was cancelled ({state.lower() or 'unknown to Slurm'})")
+    _ask(["scontrol", "requeue", job])
 
 
 def _ask(words: list[str]) -> str:
