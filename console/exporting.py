@@ -28,14 +28,6 @@ FORMS = {
 }
 
 
-def free_path(folder: Path, name: str, form: str) -> Path:
-    """A name in `folder` that is not taken."""
-    path, number = folder / f"{name}.{form}", 2
-    while path.exists():
-        path, number = folder / f"{name}-{number}.{form}", number + 1
-    return path
-
-
 def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> None:
     """Write one of FORMS to a new file. Raises BadInput, and FileExistsError if it exists."""
     kind, _, ending = form.partition(".")

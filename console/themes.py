@@ -42,13 +42,14 @@ THEMES = (
 
 SIGNS = {
     "running": ("▶", ">"), "done": ("✓", "+"), "stored": ("✓", "+"), "failed": ("✗", "x"),
-    "stopped": ("■", "#"), "lost": ("!", "!"), "queued": ("○", "o"), "waiting": ("○", "o"),
+    "stopped": ("■", "#"), "paused": ("‖", "="),
+    "lost": ("!", "!"), "queued": ("○", "o"), "waiting": ("○", "o"),
     "unreadable": ("?", "?"), "deleted": ("?", "?"), "n/a": ("–", "-"),
 }  # fmt: skip
 # State → cell style of the tables (see widgets.STYLES).
 TONES = {
     "running": "accent", "done": "good", "stored": "good", "failed": "bad", "lost": "bad",
-    "stopped": "warn", "unreadable": "bad", "deleted": "bad", "waiting": "muted",
+    "stopped": "warn", "paused": "warn", "unreadable": "bad", "deleted": "bad", "waiting": "muted",
     "queued": "muted", "n/a": "muted",
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 ACTIVE = ("running",)
-RESUMABLE = ("stopped", "failed", "lost", "queued")
+RESUMABLE = ("paused", "stopped", "failed", "lost", "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class RunRow:
     seconds_left: float | None = None
     stage: str = ""
     problem: str = ""
+    origin: str = ""  # the machine that computed it, if it was imported
 
     @property
     def share(self) -> float:

@@ -1,13 +1,17 @@
-"""Stop, resume, delete and undo, with their questions; the work is done by the reader's thread."""
+"""Stop, pause, resume, retry, export, delete and undo, with their questions; the reader's thread does
+the work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.screens.choose import Ask, free_path
 from console.screens.confirm import Confirm
 from console.viewmodel import RESUMABLE, RunRow
 from engine.jobs import control, trash
+from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
 
@@ -52,7 +56,8 @@ def stop(app: ConsoleApp, row: RunRow) -> None:
 
 
 def resume(app: ConsoleApp, row: RunRow) -> None:
-    if row.state not in RESUMABLE:
+    pausing = row.state == "running" and Order.PAUSE.given(Run(app.home, row.id).folder)
+    if row.state not in RESUMABLE and not pausing:
         app.notify(f"{row.id} is {row.state}: nothing to resume.", severity="warning", markup=False)
         return
 
@@ -61,6 +66,45 @@ def resume(app: ConsoleApp, row: RunRow) -> None:
         return f"{row.id} goes on"
 
     _in_thread(app, work)
+
+
+def hold(app: ConsoleApp, row: RunRow) -> None:
+    """Pause a run: nothing is lost by that, so nobody is asked."""
+
+    def work() -> str:
+        control.pause(Run(app.home, row.id))
+        return f"{row.id} pauses when what is under way has ended; R goes on"
+
+    _in_thread(app, work)
+
+
+def retry(app: ConsoleApp, row: RunRow) -> None:
+    def work() -> str:
+        count, _ = control.retry(Run(app.home, row.id))
+        return f"{row.id}: {count} failed stage{'s' * (count > 1)} to be computed again"
+
+    _in_thread(app, work)
+
+
+def archive(app: ConsoleApp, row: RunRow) -> None:
+    """Ask where to, then write the run as one file."""
+
+    def check(text: str) -> str:
+        path = Path(text).expanduser()
+        return f"{path} exists; choose another name" if path.exists() else ""
+
+    def answered(text: str | None) -> None:
+        if text:
+            _in_thread(app, lambda: work(Path(text).expanduser()))
+
+    def work(path: Path) -> str:
+        from engine.jobs.archive import export
+
+        packed = export(Run(app.home, row.id), path)
+        return f"{packed.path}: {packed.files} files. `chelate import` takes it in elsewhere."
+
+    start = free_path(Path.cwd(), row.id, "tar.gz")
+    app.push_screen(Ask(f"Export {row.id} (without models) to", str(start), check), answered)
 
 
 def delete(app: ConsoleApp, row: RunRow) -> None:

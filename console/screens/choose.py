@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -207,3 +208,11 @@ class Page(ModalScreen[bool]):
 
     def action_cancel(self) -> None:
         self.dismiss(False)
+
+
+def free_path(folder: Path, name: str, form: str) -> Path:
+    """A name in `folder` that is not taken."""
+    path, number = folder / f"{name}.{form}", 2
+    while path.exists():
+        path, number = folder / f"{name}-{number}.{form}", number + 1
+    return path

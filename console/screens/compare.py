@@ -26,10 +26,10 @@ from console.compare_model import (
     who,
 )
 from console.comparing import rows_of
-from console.exporting import FORMS, export, free_path
+from console.exporting import FORMS, export
 from console.plotting import elided
 from console.screens.base import ConsoleScreen
-from console.screens.choose import Ask, Choose, Option, Page
+from console.screens.choose import Ask, Choose, Option, Page, free_path
 from console.screens.details import Details
 from console.viewmodel import Snapshot
 from console.widgets import Cell, Column, Row

@@ -162,6 +162,18 @@ class LiveActions(ConsoleScreen):
         if self._snapshot.open is not None:
             acting.resume(self.chelate, self._snapshot.open.row)
 
+    def action_hold(self) -> None:
+        from console.screens import acting
+
+        if self._snapshot.open is not None:
+            acting.hold(self.chelate, self._snapshot.open.row)
+
+    def action_retry(self) -> None:
+        from console.screens import acting
+
+        if self._snapshot.open is not None:
+            acting.retry(self.chelate, self._snapshot.open.row)
+
     def action_copy(self) -> None:
         told = self._snapshot.open
         if told is None:

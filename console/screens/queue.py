@@ -152,6 +152,12 @@ class QueueScreen(ConsoleScreen):
     def action_resume(self) -> None:
         self._act("resume")
 
+    def action_hold(self) -> None:
+        self._act("hold")
+
+    def action_retry(self) -> None:
+        self._act("retry")
+
     def _act(self, what: str) -> None:
         from console.screens import acting
 

@@ -25,7 +25,8 @@ COLUMNS = (
     Column("title", "what", 40, 24, priority=1, grow=2),
 )
 SORTS = (None, ("state", False), ("run", False), ("left", False), ("created", True))
-RANK = {"running": 0, "failed": 1, "lost": 2, "unreadable": 3, "stopped": 4, "queued": 5, "done": 6}
+RANK = {"running": 0, "failed": 1, "lost": 2, "unreadable": 3, "stopped": 4, "paused": 5,
+        "queued": 6, "done": 7}  # fmt: skip
 BAR = 8
 
 
@@ -34,7 +35,8 @@ class RunsScreen(ConsoleScreen):
     HELP: ClassVar[str] = (
         "Every run of the home folder, the newest first. A run is an experiment on its way through "
         "its stages; it lives in processes of its own, so closing this console changes nothing. "
-        "“lost” means that its supervisor is gone without saying how it ended: resume goes on."
+        "“lost” means that its supervisor is gone without saying how it ended: resume goes on. An "
+        "imported run was computed on another machine, and can only be looked at."
     )
     CSS_PATH = "runs.tcss"
 
@@ -102,7 +104,7 @@ class RunsScreen(ConsoleScreen):
                 "left": "" if row.seconds_left is None else short_duration(row.seconds_left),
                 "device": Cell(row.device, "muted"),
                 "created": Cell(moment(row.created), "muted"),
-                "title": Cell(row.problem or row.title, "warn" if row.problem else "muted"),
+                "title": Cell(row.problem or _title(row), "warn" if row.problem else "muted"),
             },
             {"state": RANK.get(row.state, 9), "left": row.seconds_left, "created": row.created},
         )
@@ -115,7 +117,7 @@ class RunsScreen(ConsoleScreen):
         if row is None:
             text = ""
         else:
-            told = row.problem or (f"now: {row.stage}" if row.stage else row.title)
+            told = row.problem or (f"now: {row.stage}" if row.stage else _title(row))
             failed = f"{row.failed} stages failed. " if row.failed else ""
             text = f"{row.id}\n{failed}{told}"
         self.query_one("#runs-facts", Static).update(text)
@@ -164,6 +166,15 @@ class RunsScreen(ConsoleScreen):
     def action_resume(self) -> None:
         self._act("resume")
 
+    def action_hold(self) -> None:
+        self._act("hold")
+
+    def action_retry(self) -> None:
+        self._act("retry")
+
+    def action_archive(self) -> None:
+        self._act("archive")
+
     def action_delete(self) -> None:
         self._act("delete")
 
@@ -190,6 +201,10 @@ class RunsScreen(ConsoleScreen):
             self.table.restore(told["table"])
         if isinstance(told.get("filter"), str) and told["filter"]:
             self.query_one(FilterLine).value = told["filter"]
+
+
+def _title(row: RunRow) -> str:
+    return f"imported from {row.origin}: {row.title}" if row.origin else row.title
 
 
 def short_duration(seconds: float) -> str:

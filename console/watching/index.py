@@ -152,6 +152,7 @@ class Index:
             failed=len(progress.failed),
             seconds_left=left,
             stage=strip_control(", ".join(a.title for a in active)),
+            problem=_line(entry.run.reason()),
         )
         if row != entry.row:
             entry.row = row
@@ -180,15 +181,13 @@ def _row(run: Run) -> RunRow | None:
         if not (run.folder / "run.json").exists():
             return None
         return RunRow(run.id, run.id, state="unreadable", problem=_line(error))
-    problem = _line(run.session().get("reason") or "")
+    problem = _line(run.reason())
     version = facts.get("v")
     if isinstance(version, int) and version > KNOWN_VERSION:
         told = strip_control(str(facts.get("chelate") or f"format {version}"))
         problem = f"written by a newer chelate ({told})"
     created = facts.get("created")
     state = run.state()
-    if state == "lost":
-        problem = problem or f"its supervisor is gone; see {run.folder / 'supervisor.log'}"
     return RunRow(
         run.id,
         _line(facts.get("name") or run.id),
@@ -197,6 +196,7 @@ def _row(run: Run) -> RunRow | None:
         float(created) if isinstance(created, int | float) else 0.0,
         _line(facts.get("device") or ""),
         problem=problem,
+        origin=_line(run.imported["host"]) if run.imported is not None else "",
     )
 
 

@@ -140,13 +140,19 @@ class Progress:
         """A session begins. What the one before left open or failed at is tried again."""
         self.began, self.slots = t, slots
         self.active.clear()
-        for key in self.failed.keys() - self.done:
-            if key in self._stages:
-                self._count(self._stages[key], 1)
-        self.failed.clear()
+        for key in list(self.failed):
+            self._forgive(key)
+
+    def _forgive(self, key: str) -> None:
+        """What failed is tried again."""
+        del self.failed[key]
+        if key in self._stages and key not in self.done:
+            self._count(self._stages[key], 1)
 
     def _take_from_supervisor(self, key: str, kind: str, data: dict[str, Any], t: float) -> None:
         if kind == "start":
+            if key in self.failed:
+                self._forgive(key)
             self.active[key] = Active(
                 str(data.get("title", "")), str(data.get("kind", "")), str(data.get("slot", "")), t
             )

@@ -10,7 +10,7 @@ from staged import POISONED, Staged, staged
 from typer.testing import CliRunner
 
 from console.cli import app
-from console.exporting import FORMS, export, free_path
+from console.exporting import FORMS, export
 from console.plotting import (
     budget_series,
     elided,
@@ -21,6 +21,7 @@ from console.plotting import (
     show_plot,
     text_of,
 )
+from console.screens.choose import free_path
 from engine.results.curves import (
     BudgetPanel,
     Curve,

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from homes import WrittenRun, running_run
+from staged import staged
 from test_app import opened, text_of, until
 
+from console.screens.choose import Ask
 from console.screens.confirm import Confirm
 from console.screens.runs import RunsScreen, short_duration
 from engine.jobs.home import Home, write_json
+from engine.jobs.imports import import_run
 from engine.jobs.lease import Identity, process_identity
 
 
@@ -124,6 +127,77 @@ def test_stop_asks_and_signals_the_supervisor(tmp_path: Path) -> None:
         asyncio.run(drive())
         assert process.returncode == 7
     run.release()
+
+
+def test_pause_and_retry_reach_the_run(tmp_path: Path) -> None:
+    """Of a run that is going on they are orders, for its supervisor to see."""
+    run = running_run(tmp_path)
+    identity = {"v": 1, **process_identity()._asdict()}
+    write_json(run.folder / "supervisor.json", identity)
+
+    async def drive() -> None:
+        async with opened(tmp_path, (140, 40)) as (app, pilot):
+            await pilot.press("r")
+            await until(pilot, lambda: "no stage of it has failed" in text_of(app))
+            exit_ = {"stage": run.key("gd"), "attempt": 1, "outcome": "failed", "reason": "x"}
+            folder = run.folder / "attempts" / f"{run.key('gd')[:16]}.1"
+            write_json(folder / "exit.json", exit_)
+            await pilot.press("r")
+            await until(pilot, (run.folder / "retry").exists)
+            await until(pilot, lambda: "1 failed stage to be computed again" in text_of(app))
+            await pilot.press("P")
+            await until(pilot, (run.folder / "paused").exists)
+            await until(pilot, lambda: "pausing: what is under way ends first" in text_of(app))
+            await pilot.press("R")
+            await until(pilot, lambda: not (run.folder / "paused").exists())
+            await until(pilot, lambda: "pausing: what is" not in text_of(app))
+            await pilot.press("P")
+            await until(pilot, (run.folder / "paused").exists)
+            run.release()
+            await until(pilot, lambda: "‖ paused" in text_of(app))
+
+    asyncio.run(drive())
+
+
+def test_a_run_that_does_not_run_cannot_be_paused(tmp_path: Path) -> None:
+    home_of_three(tmp_path)
+
+    async def drive() -> None:
+        async with opened(tmp_path) as (app, pilot):
+            await pilot.press("P")
+            await until(pilot, lambda: "is not running" in text_of(app))
+
+    asyncio.run(drive())
+    assert not list(tmp_path.glob("runs/*/paused"))
+
+
+def test_export_asks_where_and_an_import_is_marked(tmp_path: Path) -> None:
+    here = staged(tmp_path / "here")
+    file = tmp_path / "run.tar.gz"
+
+    async def export() -> None:
+        async with opened(here.home.root) as (app, pilot):
+            table = app.screen.table  # type: ignore[attr-defined]
+            await until(pilot, lambda: len(table.rows) == 1)
+            await pilot.press("e")
+            await until(pilot, lambda: isinstance(app.screen, Ask))
+            app.screen.query_one("#answer").value = str(file)  # type: ignore[attr-defined]
+            await pilot.press("enter")
+            await until(pilot, file.exists)
+
+    asyncio.run(export())
+    run = import_run(Home(tmp_path / "there"), file)
+
+    async def look() -> None:
+        async with opened(tmp_path / "there", (140, 40)) as (app, pilot):
+            await until(pilot, lambda: run.id in text_of(app))
+            assert "imported from" in text_of(app)
+            await pilot.press("R")
+            await until(pilot, lambda: "nothing to resume" in text_of(app))
+            await pilot.press("3")
+            await until(pilot, lambda: "ngd" in text_of(app))
+
+    asyncio.run(look())
 
 
 def test_resume_says_why_it_cannot(tmp_path: Path) -> None:
