@@ -73,8 +73,7 @@ class Loop:
             return 0, {}
         meter = self.task.meter
         meter.spent, meter.pending = found.pop(METER).tolist()
-        # Copied, so that they lie in memory as if made here: products may round otherwise.
-        return step, {name: tensor.clone() for name, tensor in found.items()}
+        return step, found
 
     def before(self, step: int, state: Callable[[], Tensors]) -> None:
         """`state()` is all that the steps from here on depend on. Raises Stopped."""
