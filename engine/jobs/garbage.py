@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.jobs import trash
+from engine.jobs.checkpoints import stages_with_checkpoints
 from engine.jobs.home import Home
 from engine.jobs.imports import half_imported
 from engine.jobs.runs import Run
@@ -88,7 +89,11 @@ class Collector:
         free.sort(key=lambda one: (-one.age, one.key))
         going = self._choose(free, kept_bytes + sum(one.size for one in free))
         return Waste(
-            tuple(free[:going]), tuple(free[going:]), kept, kept_bytes, tuple(self._leftovers())
+            tuple(free[:going]),
+            tuple(free[going:]),
+            kept,
+            kept_bytes,
+            tuple(self._leftovers(needed)),
         )
 
     def collect(self) -> Waste:
@@ -149,8 +154,13 @@ class Collector:
             found |= known[1]
         return frozenset(found)
 
-    def _leftovers(self) -> Iterator[Path]:
-        yield from self._store().leftovers()
+    def _leftovers(self, needed: frozenset[str]) -> Iterator[Path]:
+        store = self._store()
+        yield from store.leftovers()
+        for key, folder in stages_with_checkpoints(store.checkpoints):
+            # A run that asks for the stage meanwhile begins it anew: no result is lost.
+            if key not in needed and not store.has(key):
+                yield folder
         yield from (path for path, age in trash.deleted(self.home) if age > trash.UNDO)
         yield from half_imported(self.home)
 

@@ -15,6 +15,7 @@ import pytest
 from harness import ROOT, Computed, artifact, environment, hashes, objects, unhealthy
 
 from engine.jobs import runs, trash
+from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.garbage import Collector
 from engine.jobs.home import Home
 from engine.jobs.runs import Run
@@ -64,6 +65,19 @@ def test_looking_removes_nothing_and_tells_what_collecting_removes(home: Home) -
     assert {one.key for one in collector.collect().objects} == set(keys)
     assert there(home, keys) == [False] * 3
     assert list((home.store / "quarantine").iterdir()) == []
+
+
+def test_checkpoints_stay_as_long_as_a_kept_run_needs_their_stage(home: Home) -> None:
+    store = Store(home.store)
+    [needed, *_] = store.stored()
+    store.discard(needed, "as if it were under way")
+    for key in (needed, "f" * 64):
+        kept = Checkpoints(store.checkpoints, key)
+        kept.save("fit", 3, 1, 1.0, lambda folder: (folder / "state").touch())
+    waste = Collector(home).look()
+    assert [path.name for path in waste.leftovers] == ["f" * 64]
+    Collector(home).collect()
+    assert [path.name for path in store.checkpoints.iterdir()] == [needed]
 
 
 def test_by_age(home: Home) -> None:
