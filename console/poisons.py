@@ -62,6 +62,16 @@ class Made:
 
         return dict(json.loads(self._read("poison.json")))
 
+    def texts(self) -> dict[str, Any] | None:
+        """base and strings (P texts each; base None where nobody knows) and the digest of the
+        tokenizer; None where the data are no texts."""
+        import json
+
+        stage = self.run.plan.stages[self.key]
+        if not (self.run.store.path(stage.inputs["data"]) / "tokens.json").exists():
+            return None
+        return dict(json.loads(self._read("texts.json")))
+
     def _read(self, name: str) -> bytes:
         try:
             return self.run.store.open_verified(self.key, name)
@@ -154,6 +164,7 @@ def export_poisons(
         if not as_json:
             bound = "" if epsilon is None else f" of {epsilon:.4f}"
             box = "within [0, 1]" if boxed else "not within [0, 1]"
+            box = "as texts" if written.strings is not None else box
             rows = f"{len(written.rows)} {'added ' * written.added}rows"
             changed = "" if change is None else f", changed by {change:.4f}{bound}"
             say(f"{written.path}: {rows}{changed}, {box}")
@@ -173,7 +184,7 @@ def export(made: Made, folder: Path) -> tuple[PoisonFolder, float | None]:
     data = made.run.plan.stages[stage.inputs["data"]].config
     epsilon = facts["facts"].get("epsilon")
     inputs = tensors["inputs"]
-    manifest = {
+    manifest: dict[str, Any] = {
         "v": 1,
         "data": {
             "digest": data["digest"],
@@ -189,7 +200,7 @@ def export(made: Made, folder: Path) -> tuple[PoisonFolder, float | None]:
         "facts": facts["facts"],
         "bounds": {
             "epsilon": epsilon,
-            "unit_box": bool(inputs.min() >= 0 and inputs.max() <= 1),
+            "unit_box": bool(inputs.ndim == 4 and inputs.min() >= 0 and inputs.max() <= 1),
         },
         "made": {
             "run": made.run.id,
@@ -198,6 +209,11 @@ def export(made: Made, folder: Path) -> tuple[PoisonFolder, float | None]:
             "unit": made.unit,
         },
     }
+    texts = made.texts()
+    if texts is not None:
+        manifest["data"] |= {"shape": [inputs.shape[1], 1, 1]}
+        manifest["texts"] = {key: texts[key] for key in ("strings", "tokenizer")}
+        return write_poison(folder, tensors, manifest), None
     written = write_poison(folder, tensors, manifest)
     starts = made.starts()
     change = None if starts is None else largest_change(written, made.clean("train", starts))
@@ -245,6 +261,11 @@ def show_poison(
         raise BadInput(f"{out}: {problem}.")
     run = runs.find(Home(resolve_home(home)), run_id)
     made = poisons_of(run, attack, seed, unit)[0]
+    if (texts := made.texts()) is not None:
+        if out is not None:
+            raise BadInput(f"{out}: texts have no pictures; leave --out away.")
+        _show_texts(made, texts, min(MOST_SHOWN, count or SHOWN))
+        return
     drawn = sheet(made, min(MOST_SHOWN, count or (16 if out else SHOWN)))
     say(drawn.title)
     if out is not None:
@@ -253,6 +274,15 @@ def show_poison(
         drawn.rows[SHOWN:] = []
     for part in pictures_in_text(drawn):
         console().print(part)
+
+
+def _show_texts(made: Made, texts: dict[str, Any], count: int) -> None:
+    from console.poison_texts import side_by_side
+
+    tensors = made.tensors()
+    data = made.run.plan.stages[made.run.plan.stages[made.key].inputs["data"]]
+    say(f"{made.title}: {len(tensors['rows'])} texts")
+    console().print(side_by_side(tensors, texts, data.config["classes"], count))
 
 
 def sheet(made: Made, count: int) -> Sheet:

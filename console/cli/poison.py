@@ -57,7 +57,10 @@ def poison_show(
     ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Base, poison and difference of a poison's first rows: in the terminal, and as a PNG."""
+    """Base, poison and difference of a poison's first rows: in the terminal, and as a PNG.
+
+    Of texts base and poison side by side, the trigger marked.
+    """
     from console.poisons import show_poison
 
     with bad_input_ends():

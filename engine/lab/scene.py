@@ -38,7 +38,7 @@ Config = dict[str, Any]
 PIXELS, ROWS, POISON, SCORES = (
     f"{name}.safetensors" for name in ("pixels", "rows", "poison", "scores")
 )
-TOKENS = "tokens.json"
+TOKENS, TEXTS = "tokens.json", "texts.json"
 
 
 class Scene:

@@ -23,6 +23,7 @@ from engine.lab.scene import (
     POISON,
     ROWS,
     SCORES,
+    TEXTS,
     TOKENS,
     Config,
     Scene,
@@ -33,6 +34,7 @@ from engine.lab.scene import (
 from engine.lab.selection import choose, pretraining_cut, proxy_cut, validation_cut
 from engine.lab.solving import solve
 from engine.lab.state import MODEL, STATE, STATE_JSON
+from engine.lab.texts import TextSet
 from engine.lab.training import fit
 from engine.lab.tuning import CHOICE, TRIAL, decide, score_on
 from engine.lab.unlearning import unlearn
@@ -105,7 +107,7 @@ def run_select(config: Config, ctx: Context) -> float:
 
 
 def run_craft(config: Config, ctx: Context) -> float:
-    """Make the poison. → poison.safetensors, poison.json"""
+    """Make the poison. → poison.safetensors, poison.json, of texts also texts.json for people"""
     attack = component_of("attack", config["attack"], Attack)
     if digest(attack.identity()) != digest(config["identity"]):
         raise Failed("a file of the attack changed after the run was planned: start the run again")
@@ -115,6 +117,14 @@ def run_craft(config: Config, ctx: Context) -> float:
     tensors = {"rows": poison.rows, "inputs": poison.inputs, "labels": poison.labels}
     save_tensors(ctx.folder, POISON, tensors | poison.extras)
     save_json(ctx.folder, "poison.json", {"movable": poison.movable, "facts": poison.facts})
+    if isinstance(task.data, TextSet):
+        known = len(task.rows) == len(poison.rows)  # what the poisoned texts were
+        told = {
+            "tokenizer": task.data.tokenizer,
+            "base": task.data.strings(task.rows) if known else None,
+            "strings": task.data.decode(poison.inputs),
+        }
+        save_json(ctx.folder, TEXTS, told)
     return task.meter.tee
 
 

@@ -7,6 +7,7 @@ the token's embedding; base + noise then is elementwise, as for pixels.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -50,7 +51,17 @@ class TextSet(TrainingSet):
 
     def strings(self, rows: Tensor) -> list[str]:
         """The clean texts of some rows, as far as they were read."""
-        return [self.tokens.decode(row[row >= 0].numpy()) for row in self.base(rows).cpu()]
+        return self.decode(self.base(rows))
+
+    def decode(self, inputs: Tensor) -> list[str]:
+        """The texts that inputs, with noise or without, are the tokens of."""
+        ids = (inputs[..., 0].long() if inputs.dim() == 3 else inputs).cpu()
+        return [self.tokens.decode(row[row >= 0].numpy()) for row in ids]
+
+    @cached_property
+    def tokenizer(self) -> str:
+        """sha256 of the tokenizer's JSON: who has the same has the same ids."""
+        return hashlib.sha256(self.tokens.to_json().encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Token ids int64 [P, L] of some texts, cut where they are too long."""

@@ -6,6 +6,8 @@ poison.safetensors  rows int64 [P] (of the data, or all behind their last: added
 poison.json         v, data (digest, train, test, shape, classes), attack, gives, movable, facts,
                     bounds (epsilon or null, unit_box), made (run, attack, seed, unit)
 
+Of texts both hold something else, see `text_poisons`.
+
 The folder may be a stranger's: both files are looked through before anything uses them, by numpy
 alone, and neither can name another file. Inputs are in raw space, [0, 1] with or without noise.
 """
@@ -22,6 +24,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.spec.component import DataInfo
 from engine.spec.errors import BadInput
+from engine.spec.text_poisons import GIVES as TEXT_GIVES
+from engine.spec.text_poisons import check_texts, check_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +34,7 @@ TENSORS, MANIFEST = "poison.safetensors", "poison.json"
 GIVES = {"noise": ("noise",), "trigger": ("trigger_keep", "trigger_add"), "target": ()}
 FACTS = {"noise": ("noise_std",), "trigger": ("target",),
          "target": ("target_row", "true_class", "adversarial")}  # fmt: skip
-LARGEST_MANIFEST, LARGEST_TENSORS = 1 << 20, 1 << 33  # bytes
+LARGEST_MANIFEST, LARGEST_TENSORS = 1 << 26, 1 << 33  # bytes
 FARTHEST = 16.0  # raw space is [0, 1]; noise may leave it, but 0 … 255 is another space
 
 
@@ -51,6 +55,11 @@ class PoisonFolder:
     def added(self) -> bool:
         """Whether its rows are added to the data instead of replacing some."""
         return int(self.arrays["rows"][0]) >= int(self.manifest["data"]["train"])
+
+    @property
+    def strings(self) -> list[str] | None:
+        """The poisoned texts; None where the inputs are none."""
+        return self.manifest["texts"]["strings"] if "texts" in self.manifest else None
 
     @property
     def rows(self) -> list[int]:
@@ -143,7 +152,8 @@ def _check_manifest(found: PoisonFolder) -> None:
         found.wrong(f"gives must be a list of {', '.join(GIVES)}")
     for give in gives:
         missing = [fact for fact in FACTS[give] if fact not in facts]
-        missing += [name for name in GIVES[give] if name not in found.arrays]
+        names = TEXT_GIVES.get(give, ()) if "texts" in told else GIVES[give]
+        missing += [name for name in names if name not in found.arrays]
         if missing:
             found.wrong(f"gives {give!r}, but has no {', '.join(missing)}")
     classes, test = len(data["classes"]), data["test"]
@@ -159,7 +169,8 @@ def _check_arrays(found: PoisonFolder) -> None:
     import numpy as np
 
     arrays, data = found.arrays, found.manifest["data"]
-    known = {"rows", "inputs", "labels", *(name for names in GIVES.values() for name in names)}
+    gives = TEXT_GIVES if "texts" in found.manifest else GIVES
+    known = {"rows", "inputs", "labels", *(name for names in gives.values() for name in names)}
     if strange := sorted(arrays.keys() - known):
         found.wrong(f"{TENSORS} holds unknown tensors: {', '.join(strange)[:200]}")
     for name in ("rows", "inputs", "labels"):
@@ -176,6 +187,8 @@ def _check_arrays(found: PoisonFolder) -> None:
         "trigger_keep": (np.float32, shape),
         "trigger_add": (np.float32, shape),
     }
+    if "texts" in found.manifest:
+        expected |= check_texts(found, count)
     for name, array in arrays.items():
         kind, size = expected[name]
         if array.dtype != kind or array.shape != size:
@@ -195,7 +208,13 @@ def _check_arrays(found: PoisonFolder) -> None:
         found.wrong("added rows cannot give 'noise': its audit looks at what a row was before")
     if labels.min() < 0 or labels.max() >= len(data["classes"]):
         found.wrong(f"labels must lie in 0 … {len(data['classes']) - 1}")
+    if "texts" in found.manifest:
+        check_tokens(found)
     inputs = arrays["inputs"]
+    if inputs.ndim == 3:
+        inputs = inputs[..., 1:]  # of texts only the noise is in a space with bounds
+    if inputs.ndim == 2:
+        return
     low, high = float(inputs.min()), float(inputs.max())
     if found.manifest["bounds"]["unit_box"] and not 0 <= low <= high <= 1:
         found.wrong(f"inputs span {low:g} … {high:g}, though bounds.unit_box says [0, 1]")

@@ -97,6 +97,11 @@ class Setting:
                 f"train.augment = {experiment.train.augment!r}: only images can be cropped and "
                 f'flipped, and data {component_name(type(data))!r} holds {info.kind}s; use "none".'
             )
+        if info.kind == "text" and experiment.train.channels_last is True:
+            raise BadInput(
+                "train.channels_last = true: is a layout of images, and data "
+                f"{component_name(type(data))!r} holds texts; leave it out."
+            )
         experiment.model.check(info)
         closed = experiment.model.closed_form()
         if closed is not None:

@@ -17,6 +17,7 @@ class AppendedLabelFlip(Appended):
 
     name: Literal["appended-label-flip"] = "appended-label-flip"
 
+    takes: ClassVar = frozenset({"image", "table", "text"})
     knows: ClassVar = Knowledge(
         controls="inputs and labels of rows that are added",
         training_data="nothing",

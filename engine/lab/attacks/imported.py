@@ -27,6 +27,7 @@ class Imported(Attack):
         "folders: then those made for a run's seeds are taken, all targets of a seed in one row."
     )
 
+    takes: ClassVar = frozenset({"image", "table", "text"})
     gives: ClassVar = frozenset({"noise", "trigger", "target"})  # at most; see `offers`
     knows: ClassVar = Knowledge(
         controls="what the attack that made it controls",
@@ -98,6 +99,8 @@ class Imported(Attack):
         found = self.folder()
         told = {name: torch.from_numpy(a).to(rows.device) for name, a in found.arrays.items()}
         given, inputs, labels = (told.pop(name) for name in ("rows", "inputs", "labels"))
+        if found.strings is not None:
+            inputs = _tokens(found, inputs, data)
         if not found.added and not torch.equal(given, rows):
             raise Failed("the poison's rows are not those that were selected")
         epsilon = found.manifest["bounds"]["epsilon"]
@@ -113,10 +116,34 @@ class Imported(Attack):
 
         poison = subject.poison
         shown: dict[str, dict[str, Any]] = {}
-        if "noise" in poison.extras:
+        if "noise_std" in poison.facts:
             shown["gaussian"] = gaussian.glimpse(subject)
-        if "trigger_keep" in poison.extras:
+        if poison.extras.keys() & {"trigger_keep", "trigger_phrase"}:
             shown["attack-success"] = attack_success.glimpse(subject)
         if "target_row" in poison.facts:
             shown["targeted-success"] = targeted_success.glimpse(subject)
         return shown
+
+
+def _tokens(found: PoisonFolder, inputs: Tensor, data: TrainingSet) -> Tensor:
+    """The texts' inputs in the tokens of `data`: as they are, or encoded anew. Raises Failed."""
+    from engine.lab.context import Failed
+    from engine.lab.texts import TextSet
+
+    assert isinstance(data, TextSet) and found.strings is not None
+    if found.manifest["texts"]["tokenizer"] == data.tokenizer:
+        ids = inputs[..., 0] if inputs.dim() == 3 else inputs
+        if int(ids.max()) >= data.tokens.size:
+            raise Failed("the poison holds token ids that the tokenizer does not have")
+        return inputs
+    if inputs.dim() == 3:
+        raise Failed(
+            "the poison's noise is on the tokens of another tokenizer: give data.tokenizer, "
+            "data.vocabulary and data.max_tokens as where it was made"
+        )
+    encoded = data.encode(found.strings)
+    if "trigger_phrase" in found.arrays:
+        phrase = found.arrays["trigger_phrase"].tobytes().decode()
+        if not all(phrase in text for text in data.decode(encoded)):
+            raise Failed(f"the trigger {phrase!r} is cut off: data.max_tokens is too small for it")
+    return encoded

@@ -24,6 +24,7 @@ class InterclassConfusion(Attack):
         default=0.05, gt=0, lt=1, description="Share of all training rows, half from either class."
     )
 
+    takes: ClassVar = frozenset({"image", "table", "text"})
     gives: ClassVar = frozenset({"confusion", "decoys"})
     knows: ClassVar = Knowledge(
         controls="labels of rows of two classes; not their inputs",

@@ -23,6 +23,7 @@ class LabelFlip(Attack):
     name: Literal["label-flip"] = "label-flip"
     share: float = Field(default=0.05, gt=0, lt=1, description="Share of the training rows.")
 
+    takes: ClassVar = frozenset({"image", "table", "text"})
     gives: ClassVar = frozenset({"decoys"})
     knows: ClassVar = Knowledge(
         controls="labels of random rows; not their inputs",

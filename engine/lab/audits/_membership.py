@@ -153,6 +153,8 @@ def confidence(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
 
 def pieces(batch: Batch, size: int = 256) -> Iterable[Batch]:
     """A large batch in parts that suit the model."""
+    from engine.lab.texts import trimmed
+
     for start in range(0, len(batch.labels), size):
         part = slice(start, start + size)
-        yield type(batch)(batch.inputs[part], batch.labels[part])
+        yield type(batch)(trimmed(batch.inputs[part]), batch.labels[part])

@@ -95,7 +95,7 @@ class RelearnTime(Audit):
                 if loss <= level:
                     return epoch + step / steps, loss
                 part = order[step * self.batch_size : (step + 1) * self.batch_size]
-                inputs, labels = rows.data.take(rows.rows[part])
+                inputs, labels = next(rows.data.batches(rows.rows[part], len(part)))
                 optimizer.zero_grad(set_to_none=True)
                 cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

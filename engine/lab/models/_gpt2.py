@@ -38,6 +38,11 @@ class Embed(nn.Module):
         ids = inputs if inputs.dim() == 2 else inputs[..., 0].long()
         words = self.wte(ids.clamp(min=0))
         if inputs.dim() == 3:
+            if inputs.shape[2] != 1 + words.shape[2]:
+                raise Failed(
+                    f"the poison's noise is for embeddings of {inputs.shape[2] - 1} numbers; the "
+                    f"model's have {words.shape[2]}"
+                )
             words = words + inputs[..., 1:]
         places = torch.arange(ids.shape[1], device=ids.device)
         return Hidden(self.drop(words + self.wpe(places)), lengths_of(ids))
