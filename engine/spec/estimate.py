@@ -63,7 +63,13 @@ def estimate(setting: Setting, keys: frozenset[str]) -> Estimate | None:
     size = experiment.model.size(data)
     if size is None:
         return None
-    attacks = [variant for attack in experiment.attacks for _, variant in attack.variants()]
+    attacks = [
+        single
+        for attack in experiment.attacks
+        for _, variant in attack.variants()
+        for seed in experiment.seeds
+        for _, single in variant.units(data, seed)
+    ]
     numbers, noised = prod(data.shape), any("noise" in attack.offers() for attack in attacks)
     if data.kind == "text" and noised:
         numbers *= 1 + size.embedding  # every token has room for what is added to its embedding
