@@ -72,17 +72,18 @@ def _show_supervisor(run: Run, events: bool, follow: bool) -> None:
 
 
 def stage_called(run: Run, word: str) -> Stage:
-    """The stage whose key begins with `word`, whose title it is, or the only one in whose title its
-    words are. Raises BadInput."""
+    """The stage whose title it is, whose key begins with it, or the only one in whose title it, or
+    every word of it, is found. Raises BadInput."""
     stages = list(run.plan.stages.values())
-    exact = [stage for stage in stages if word in (stage.title, stage.key)]
+    exact = [stage for stage in stages if word.lower() == stage.title.lower()]
     by_key = [
         stage for stage in stages
         if len(word) >= SHORTEST and is_key(word.ljust(64, "0")) and stage.key.startswith(word)
     ]  # fmt: skip
     words = word.lower().split()
-    by_title = [stage for stage in stages if all(part in stage.title.lower() for part in words)]
-    for fit in (exact, by_key, by_title if words else []):
+    part = [stage for stage in stages if words and word.lower() in stage.title.lower()]
+    some = [stage for stage in stages if words and all(w in stage.title.lower() for w in words)]
+    for fit in (exact, by_key, part, some):
         if len(fit) == 1:
             return fit[0]
         if fit:

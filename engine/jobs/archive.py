@@ -23,11 +23,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from engine.jobs.backends.jobs import event_files, submissions
+from engine.jobs.events import EventTail
 from engine.jobs.home import open_plain
-from engine.jobs.runs import ATTEMPT, Run, attempt_folder
+from engine.jobs.runs import ATTEMPT, ENDS, Run, attempt_folder
 from engine.jobs.store import ARTIFACT, DONE, Damaged
 from engine.spec.errors import BadInput
 from engine.spec.keys import canonical
@@ -72,7 +75,7 @@ def export(run: Run, path: Path, *, models: bool = False, force: bool = False) -
         raise BadInput(f"{path}: is a folder.")
     if path.exists() and not force:
         raise BadInput(f"{path}: exists; --force replaces it.")
-    members = dict(sorted(_members(run, models)))
+    members = dict(sorted(dict(_members(run, models)).items()))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -88,20 +91,27 @@ def export(run: Run, path: Path, *, models: bool = False, force: bool = False) -
     return Packed(path, len(members), path.stat().st_size)
 
 
-def _members(run: Run, models: bool) -> Iterator[tuple[str, Path]]:
-    """(name in the archive, file) of everything that goes along. Raises BadInput for damage."""
+def _members(run: Run, models: bool) -> Iterator[tuple[str, Path | bytes]]:
+    """(name in the archive, file or content) of everything that goes along. Raises BadInput for
+    damage."""
     for name in RUN_FILES:
         if (run.folder / name).exists():
             yield f"run/{name}", run.folder / name
+    if submissions(run.folder):  # what its jobs on a cluster told, each in a file of its own
+        yield "run/events.jsonl", _events_of_jobs(run)
+        if run.state() in ENDS:
+            told = {"v": 1, "outcome": run.state(), "reason": run.reason()}
+            yield "run/session.json", canonical(told).encode()
     folders = {p.name: p for p in (run.folder / "attempts").glob("*") if ATTEMPT.fullmatch(p.name)}
     for key in run.plan.stages:
         record = run.store.record(key)
         if record is None:
             continue
         # A result that another run computed has its story there.
-        told = attempt_folder(run, key, record.attempt)
-        if told is not None:
-            folders.setdefault(told.name, told)
+        other = attempt_folder(run, key, record.attempt)
+        if other is not None and other.parent.parent != run.folder:
+            for path in other.parent.glob(f"{key[:16]}.*"):  # it may go on from earlier attempts
+                folders.setdefault(path.name, path)
         yield f"objects/{key}/{DONE}", run.store.path(key) / DONE
         for name in record.files:
             wanted = models or READ.fullmatch(name)
@@ -115,16 +125,29 @@ def _members(run: Run, models: bool) -> Iterator[tuple[str, Path]]:
                 ) from None
     for name, folder in folders.items():
         for file in ATTEMPT_FILES:
-            if (folder / file).exists():
+            if ATTEMPT.fullmatch(name) and (folder / file).exists():
                 yield f"run/attempts/{name}/{file}", folder / file
 
 
-def _write(file: Any, run: Run, members: dict[str, Path], models: bool) -> None:
+def _events_of_jobs(run: Run) -> bytes:
+    """All events of a run that several supervisors worked at, in the order of their times."""
+    lines: list[tuple[float, bytes]] = []
+    for path in (run.events, *event_files(run.folder)):
+        for event in EventTail(path).read():
+            lines.append((float(event["t"]), canonical(event).encode()))
+    return b"".join(line + b"\n" for _, line in sorted(lines, key=lambda line: line[0]))
+
+
+def _opened(content: Path | bytes) -> IO[bytes] | FileIO:
+    return io.BytesIO(content) if isinstance(content, bytes) else open_plain(content)
+
+
+def _write(file: Any, run: Run, members: dict[str, Path | bytes], models: bool) -> None:
     told: dict[str, dict[str, Any]] = {}
-    for name, path in members.items():
-        with open_plain(path) as source:
-            digest = hashlib.file_digest(source, "sha256").hexdigest()
-            told[name] = {"size": os.fstat(source.fileno()).st_size, "sha256": digest}
+    for name, member in members.items():
+        with _opened(member) as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
+            told[name] = {"size": source.seek(0, os.SEEK_END), "sha256": digest}
     origin = run.imported
     manifest: dict[str, Any] = {
         "v": VERSION,
@@ -141,9 +164,9 @@ def _write(file: Any, run: Run, members: dict[str, Path], models: bool) -> None:
     ):
         content = canonical(manifest).encode()
         tar.addfile(_entry(MANIFEST, len(content)), io.BytesIO(content))
-        for name, path in members.items():
-            with open_plain(path) as source:
-                tar.addfile(_entry(name, told[name]["size"]), source)
+        for name, member in members.items():
+            with _opened(member) as source:
+                tar.addfile(_entry(name, told[name]["size"]), source)  # type: ignore[arg-type]
 
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:

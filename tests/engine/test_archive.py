@@ -27,6 +27,7 @@ from console.plotting import panels_of
 from console.reporting import report
 from engine.jobs import archive, imports
 from engine.jobs.archive import MANIFEST, export, is_member
+from engine.jobs.backends.jobs import begin_start, begin_submission
 from engine.jobs.garbage import Collector
 from engine.jobs.home import Home
 from engine.jobs.imports import import_run
@@ -177,6 +178,26 @@ def test_an_archive_tells_nobodys_name(packed: Path) -> None:
             assert (one.uid, one.gid, one.uname, one.gname, one.mtime) == (0, 0, "", "", 0)
             assert one.isreg()
             assert is_member(one.name) or one.name == MANIFEST
+
+
+def test_a_run_of_a_cluster_brings_what_its_jobs_told(shared: Computed, tmp_path: Path) -> None:
+    """Its supervisor's events lie in a file for each job; elsewhere there are no jobs."""
+    run = Run(Home(shared.copy(tmp_path)), shared.run)
+    told = run.events.read_bytes().splitlines(keepends=True)
+    submission = begin_submission(run.folder)
+    for number in range(2):
+        start = begin_start(submission, f"7_{number}", "0")
+        start.events.write_bytes(b"".join(told[number + 1 :: 2]))
+        start.end("done", "")
+    run.events.write_bytes(told[0])
+    (run.folder / "session.json").unlink()
+    assert run.state() == "done"
+    export(run, tmp_path / "run.tar.gz")
+    there = import_run(Home(tmp_path / "there"), tmp_path / "run.tar.gz")
+    assert there.state() == "done"
+    assert sorted(there.events.read_text().count(word) for word in ('"start"', '"end"')) == sorted(
+        b"".join(told).decode().count(word) for word in ('"start"', '"end"')
+    )
 
 
 def test_export_refuses_what_it_must(shared: Computed, tmp_path: Path) -> None:
