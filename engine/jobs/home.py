@@ -115,25 +115,31 @@ def _probe(folder: Path) -> None:
             name.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Puts `content` at `path` whole or not at all; on return it also survives a power cut."""
+def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Puts `content` at `path` whole or not at all.
+
+    On return it also survives a power cut, if it is to be `durable`. That costs two waits for the
+    disk, several milliseconds each: too much for what no result depends on.
+    """
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_folder(path.parent)
+    if durable:
+        fsync_folder(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """`value` as strict JSON (a NaN raises ValueError) with sorted keys, written atomically."""
-    write_atomic(path, json.dumps(value, allow_nan=False, sort_keys=True) + "\n")
+    write_atomic(path, json.dumps(value, allow_nan=False, sort_keys=True) + "\n", durable=durable)
 
 
 def open_plain(path: str | Path) -> FileIO:

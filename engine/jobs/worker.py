@@ -96,7 +96,7 @@ class Worker:
                 )
                 events.emit(final, **end)
             told = {"stage": stage.key, "attempt": lease.attempt, "title": stage.title, **end}
-            write_json(folder / "exit.json", {"v": 1, "t": time.time(), **told})
+            write_json(folder / "exit.json", {"v": 1, "t": time.time(), **told}, durable=False)
             return {"ended": stage.key, **end}
 
     def _attempt(
