@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.jobs.crashpoints import crash_here
 from engine.jobs.events import EventWriter
 from engine.jobs.home import fsync_folder, hash_file, make_private, read_plain, write_json
 from engine.jobs.lease import check_key
@@ -125,6 +126,7 @@ class Checkpoints:
                 "seconds": seconds, "files": files,
             }  # fmt: skip
             write_json(draft / MANIFEST, told | {"sha256": digest(told)})
+            crash_here("checkpoint written")
             # Ours and of the same step: only where this attempt had to begin anew.
             shutil.rmtree(self.folder / name, ignore_errors=True)
             draft.rename(self.folder / name)

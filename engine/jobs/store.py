@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.jobs.checkpoints import leftover_checkpoints
+from engine.jobs.crashpoints import crash_here
 from engine.jobs.home import (
     fsync_folder,
     hash_file,
@@ -294,6 +295,7 @@ class Work:
         somebody committed first. Raises ValueError for a name or value that may not be in an
         object, OSError if the disk fails; the work folder is then still there.
         """
+        crash_here("artifacts written")
         files = {path.name: _seal(path) for path in sorted(self.path.iterdir())}
         record = Record(
             key=self.key,
@@ -315,9 +317,11 @@ class Work:
         new = [folder for folder in target.parents[:3] if not folder.exists()]
         make_private(target.parent.parent)
         make_private(target.parent)
+        crash_here("DONE written")
         # The fence comes last: it narrows the window, and the rename closes it.
         committed = fence() and _rename_if_absent(self.path, target)
         if committed:
+            crash_here("renamed")
             # Of the files, each fsync above took the name along (ext4, xfs, btrfs). Where it does
             # not, a power cut leaves a damaged object, which is noticed and computed again.
             for folder in (target.parent, *(folder.parent for folder in new)):

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from engine.jobs.crashpoints import crash_here
 from engine.jobs.devices import Resources
 from engine.jobs.events import EventWriter
 from engine.jobs.hired import WorkerProcess
@@ -92,6 +93,7 @@ class Supervisor:
                     self._listen()
             finally:
                 self._end_workers()
+            crash_here("last stage settled")
             fates = self.schedule.fate
             outcome = "failed" if "failed" in fates.values() else "done"
             if len(fates) < total:
@@ -258,6 +260,7 @@ class Supervisor:
                 kind=stage.kind, slot=self.post.place(worker.seat.slot.name),
             )  # fmt: skip
         elif "ended" in message and stage is not None:
+            crash_here("end heard")
             worker.stage = None
             cause = message.get("cause")
             if cause is not None:  # whatever went wrong in it, it takes it along
@@ -283,6 +286,8 @@ class Supervisor:
             self.schedule.again(stage.key)
             return
         self._report_end(stage, end)
+        if end.get("untold"):
+            self._write_exit(stage, end)
         if outcome != "stopped":
             self.schedule.settle(stage.key, _fate_of(self.run.store.record(stage.key)))
 
@@ -308,6 +313,14 @@ class Supervisor:
             self.failures[stage.key] = str(end.get("reason") or "")
         told = {k: end.get(k) for k in ("outcome", "reason", "seconds", "tee", "peak_bytes")}
         self.events.emit("end", key=stage.key, title=stage.title, kind=stage.kind, **told)
+
+    def _write_exit(self, stage: Stage, end: dict[str, Any]) -> None:
+        """Of an attempt whose worker could not; on a full disk we may not either."""
+        folder = self.run.folder / "attempts" / f"{stage.key[:16]}.lost"
+        told = {"stage": stage.key, "attempt": 1 << 30, "title": stage.title, "t": time.time()}
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            write_json(folder / "exit.json", {"v": 1, **told, **end}, durable=False)
 
     def _count_try(self, key: str) -> bool:
         """Count a failed try; whether there is another."""
@@ -339,11 +352,8 @@ class Supervisor:
             self.events.emit("warning", text=f"{stage.title}: {reason}; trying again")
             self.schedule.again(stage.key)
             return
-        folder = self.run.folder / "attempts" / f"{stage.key[:16]}.lost{self.tries[stage.key]}"
-        folder.mkdir(mode=0o700, exist_ok=True)
         end = {"outcome": "failed", "reason": reason, "seconds": 0.0, "tee": 0.0}
-        told = {"stage": stage.key, "attempt": 1 << 30, "title": stage.title, "t": time.time()}
-        write_json(folder / "exit.json", {"v": 1, **told, **end})
+        self._write_exit(stage, end)
         self._report_end(stage, end)
         self.schedule.settle(stage.key, "failed")
 

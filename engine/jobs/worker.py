@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.jobs.checkpoints import EVERY, CannotResume, Checkpoints, Clock, Keeper
+from engine.jobs.crashpoints import crash_here
 from engine.jobs.events import EventWriter
 from engine.jobs.home import make_private, write_json
 from engine.jobs.lease import Lease
@@ -60,7 +61,7 @@ class Worker:
             order = json.loads(line)
             stage = Stage(**order["stage"] | {"after": tuple(order["stage"]["after"])})
             every = float(order.get("checkpoint_seconds", EVERY))
-            self.tell(**self.run(Path(order["run"]), stage, every))
+            self.tell(**self._run_or_say_why(Path(order["run"]), stage, every))
             if self.stopping:
                 return
             release_memory(self.device)
@@ -70,6 +71,16 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             os.write(self.reply, json.dumps(message).encode() + b"\n")
 
+    def _run_or_say_why(self, run_folder: Path, stage: Stage, every: float) -> dict[str, Any]:
+        try:
+            return self.run(run_folder, stage, every)
+        except OSError as problem:  # a full disk: no room for a lease, a log, a work folder
+            reason = (
+                f"cannot begin: {problem.strerror or problem} ({problem.filename or run_folder})"
+            )
+            told = {"outcome": "failed", "reason": reason, "seconds": 0.0, "tee": 0.0}
+            return {"ended": stage.key, **told, "untold": True}
+
     def run(self, run_folder: Path, stage: Stage, every: float = EVERY) -> dict[str, Any]:
         """One attempt at a stage: lease, compute, commit. Returns the message about its end.
 
@@ -78,12 +89,14 @@ class Worker:
         lease = Lease.acquire(self.store.leases, stage.key)
         if lease is None:
             return {"ended": stage.key, "outcome": "held", "reason": "another process computes it"}
+        crash_here("lease taken")
         with lease:
             if self.store.check(stage.key) == "ok":
                 return {"ended": stage.key, "outcome": "cached", "reason": ""}
             folder = run_folder / "attempts" / f"{stage.key[:16]}.{lease.attempt}"
             make_private(folder)
             self.tell(started=stage.key, attempt=lease.attempt)
+            crash_here("attempt begun")
             with (
                 EventWriter(folder / "events.jsonl", stage.key, lease.attempt) as events,
                 output_to(folder / "output.log"),
@@ -95,8 +108,11 @@ class Worker:
                     end["outcome"], "error"
                 )
                 events.emit(final, **end)
+            crash_here("committed")
             told = {"stage": stage.key, "attempt": lease.attempt, "title": stage.title, **end}
-            write_json(folder / "exit.json", {"v": 1, "t": time.time(), **told}, durable=False)
+            with contextlib.suppress(OSError):  # a full disk: the supervisor hears it all the same
+                write_json(folder / "exit.json", {"v": 1, "t": time.time(), **told}, durable=False)
+            crash_here("exit written")
             return {"ended": stage.key, **end}
 
     def _attempt(
