@@ -26,6 +26,7 @@ FINAL = frozenset({"stopped", "error", "end"})
 OTHERS = frozenset({"start", "phase", "checkpoint", "artifact", "warning", "heartbeat"})
 KINDS = THROTTLED | FINAL | OTHERS
 MAX_LINE = 1 << 20  # bytes, with the newline
+LAST = 1e11  # epoch seconds: later than any clock's, and no calendar can tell it
 _CHUNK = 1 << 20
 _ENVELOPE: dict[str, type | tuple[type, ...]] = {
     "v": int,
@@ -154,7 +155,7 @@ class EventTail:
     """Reads an events file while it grows.
 
     What `read` returns has all seven fields of the envelope with their types, `data` being an
-    object; kinds and versions of the future pass through untouched. Other lines (torn, garbage,
+    object and `t` a time; kinds and versions of the future pass through untouched. Other lines (torn, garbage,
     over 1 MiB) are counted in `skipped`. A file that was replaced or truncated is read anew.
     """
 
@@ -230,7 +231,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     for name, types in _ENVELOPE.items():
         if not isinstance(event.get(name), types):
             return None
-    return event
+    return event if 0 <= event["t"] < LAST else None
 
 
 def _strict(value: Any) -> Any:

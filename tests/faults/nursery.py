@@ -14,6 +14,7 @@ which the clock is set back while the first stages run), `checkpoints` (as many 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -131,11 +132,9 @@ def alter(options: dict[str, Any]) -> None:
 def main() -> None:
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone at once
-    import scipy.stats  # noqa: F401
-    import torch  # noqa: F401
-
-    import engine.lab.audits.gaussian
-    import engine.lab.stages  # noqa: F401
+    # The optimizer's first step would load torch._dynamo.
+    for name in ("PIL.Image", "safetensors.torch", "torch._dynamo", "engine.lab.stages"):
+        importlib.import_module(name)
 
     print(json.dumps({"pid": os.getpid()}), flush=True)
     for line in sys.stdin:
