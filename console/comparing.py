@@ -80,7 +80,9 @@ def print_comparison(found: Sequence[Run]) -> None:
     lines = summary(rows_of(found))
     target = console()
     hidden = _hidden_columns(lines, target.width)
-    table = Table(title=_title(found), title_justify="left", pad_edge=False, box=box.SIMPLE_HEAD)
+    table = Table(
+        title=Text(_title(found)), title_justify="left", pad_edge=False, box=box.SIMPLE_HEAD
+    )
     for number, (heading, column) in enumerate(zip(HEADINGS, COLUMNS, strict=True)):
         if number not in hidden:
             table.add_column(heading, justify="right" if column.number else "left", no_wrap=True)

@@ -1,4 +1,8 @@
-"""What commands print, and how they end."""
+"""What commands print, and how they end.
+
+Names, titles, reasons and logs may be a stranger's: whatever goes out here is stripped of what
+would command the terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from engine.jobs.events import CONTROLS
+from engine.jobs.events import CONTROLS, strip_control
 from engine.spec.errors import BadInput
 
 if TYPE_CHECKING:
@@ -18,26 +22,35 @@ BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
 
 
 def say(text: str = "") -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(strip_control(text) + "\n")
 
 
 def say_json(value: Any) -> None:
-    """Exactly one JSON document on stdout, without a character that a terminal would obey."""
+    """Exactly one JSON document on stdout. What would command a terminal is in it, spelled out."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    say(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    sys.stdout.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def complain(text: str) -> None:
-    sys.stderr.write(text.rstrip() + "\n")
+    sys.stderr.write(strip_control(text.rstrip()) + "\n")
 
 
 def console() -> Console:
     """A rich console: colours on a terminal, plain text of a fixed width in a pipe."""
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Plain(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                own = segment.control or (segment.text.isascii() and segment.text.isprintable())
+                yield segment if own else segment._replace(text=strip_control(segment.text))
 
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=160, no_color=True)
+        return Plain(highlight=False)
+    return Plain(highlight=False, width=160, no_color=True)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from engine.jobs import control, runs
 from engine.jobs.backends import dispatch
 from engine.jobs.backends.jobs import submissions
 from engine.jobs.events import strip_control
-from engine.jobs.follow import Event, Follower, Progress
+from engine.jobs.follow import Event, Follower, Progress, finite
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
 
@@ -218,8 +218,8 @@ def _line(event: Event, progress: Progress) -> str:
         return f"start    {data.get('title')} on {data.get('slot')}"
     reason = f": {data.get('reason')}" if data.get("reason") else ""
     count = f"[{len(progress.done) + len(progress.failed)}/{progress.total}]"
-    seconds = f"{data.get('seconds') or 0:.2f} s"
-    return f"{data.get('outcome'):8} {data.get('title')} {seconds} {count}{reason}"
+    seconds = f"{finite(data.get('seconds')):.2f} s"
+    return f"{data.get('outcome')!s:8} {data.get('title')} {seconds} {count}{reason}"
 
 
 def _live(

@@ -139,6 +139,10 @@ def test_killed_holder_is_followed_at_once(tmp_path: Path) -> None:
     assert acquire(tmp_path).attempt == 2
 
 
+@pytest.mark.fault(
+    "a killed worker's child still computes",
+    seen="nothing: its stage is held until the child ends",
+)
 def test_child_of_a_killed_holder_keeps_the_lease(tmp_path: Path) -> None:
     process = python(HOLD, tmp_path, KEY, "with-child")
     assert process.stdout is not None
@@ -229,6 +233,10 @@ def test_released_elsewhere_is_free_at_once(tmp_path: Path) -> None:
     assert acquire(tmp_path).attempt == 2
 
 
+@pytest.mark.fault(
+    "the machine restarted (another boot id)",
+    seen="nothing: what was held before is free",
+)
 def test_reboot_frees_the_lease(tmp_path: Path) -> None:
     acquire(tmp_path).release()
     rewrite(tmp_path, boot_id="before")
@@ -246,6 +254,10 @@ def test_unreadable_lease_blocks_only_for_a_while(tmp_path: Path, content: bytes
     assert acquire(tmp_path).still_ours()
 
 
+@pytest.mark.fault(
+    "another process has the pid of a dead one",
+    seen="nothing: start time and boot id tell them apart",
+)
 def test_identity_tells_recycled_pids_and_zombies_from_the_living() -> None:
     me = process_identity()
     assert is_alive(me)

@@ -38,7 +38,7 @@ def routes(plan: Plan) -> list[Route]:
             continue
         if cell.role == "unlearn":
             words = (cell.setting, cell.attack, cell.method, cell.variant, cell.seed, cell.unit)
-            name = "/".join(map(str, words if cell.unit else words[:-1]))
+            name = strip_control("/".join(map(str, words if cell.unit else words[:-1])))
         else:
             name = model
         route = found.get(name)
@@ -47,7 +47,9 @@ def routes(plan: Plan) -> list[Route]:
             label = strip_control(_label(cell, attacks > 1, settings > 1, unit, shorter))
             title = strip_control(_label(cell, True, True, unit, {}))
             role = "train" if cell.role == "none" else cell.role
-            route = found[name] = Route(name, label, title, role, cell.method, cell.seed)
+            route = found[name] = Route(
+                name, label, title, role, strip_control(cell.method), cell.seed
+            )  # fmt: skip
         if model not in route.stages:
             route.stages.append(model)
             route.budgets.append(cell.budget)

@@ -155,8 +155,9 @@ class EventTail:
     """Reads an events file while it grows.
 
     What `read` returns has all seven fields of the envelope with their types, `data` being an
-    object and `t` a time; kinds and versions of the future pass through untouched. Other lines (torn, garbage,
-    over 1 MiB) are counted in `skipped`. A file that was replaced or truncated is read anew.
+    object and `t` a time; kinds and versions of the future pass through untouched. Other lines
+    (torn, garbage, over 1 MiB) are counted in `skipped`. A file that was replaced or truncated is
+    read anew.
     """
 
     def __init__(self, path: Path) -> None:

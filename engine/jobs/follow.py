@@ -132,7 +132,7 @@ class Progress:
         elif "key" in data:
             self._take_from_supervisor(str(data["key"]), kind, data, t)
         elif kind == "start":
-            self._begin(t, max(1, int(_number(data.get("slots")))))
+            self._begin(t, max(1, int(finite(data.get("slots")))))
         elif kind == "warning":
             self.warnings.append(str(data.get("text", "")))
 
@@ -165,14 +165,14 @@ class Progress:
             elif outcome != "stopped":
                 self._settle(key, self.done.add)
                 if outcome != "cached":
-                    self._learn(key, _number(data.get("seconds")))
+                    self._learn(key, finite(data.get("seconds")))
 
     def _take_from_stage(self, key: str, kind: str, data: dict[str, Any]) -> None:
         active = self.active.get(key)
         if active is None:
             return
         if kind == "progress":
-            active.done, active.total = _number(data.get("done")), _number(data.get("total"))
+            active.done, active.total = finite(data.get("done")), finite(data.get("total"))
         elif kind == "metric" and isinstance(data.get("value"), int | float):
             active.metrics[str(data.get("name"))] = float(data["value"])
         elif kind == "probe":
@@ -226,7 +226,7 @@ def _units(stage: Stage) -> float:
     return stage.tee or 1.0
 
 
-def _number(value: Any) -> float:
-    """0 for what is no finite number."""
+def finite(value: Any) -> float:
+    """A number of an event's data; 0 for what is no finite number."""
     number = float(value) if isinstance(value, int | float) else 0.0
     return number if math.isfinite(number) else 0.0

@@ -94,11 +94,13 @@ class Home:
 
 def make_private(folder: Path) -> None:
     """Makes `folder` (and its parents), for its owner only; leaves an existing one as it is."""
-    for parent in reversed(folder.parents):  # mkdir(parents=True) would make them for everybody
-        with contextlib.suppress(FileExistsError):
-            if not parent.exists():
-                parent.mkdir(mode=PRIVATE)
-    folder.mkdir(mode=PRIVATE, exist_ok=True)
+    try:
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
+    except FileNotFoundError:  # mkdir(parents=True) would leave the parents to the umask
+        if folder.parent == folder:
+            raise
+        make_private(folder.parent)
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
 
 
 def _probe(folder: Path) -> None:

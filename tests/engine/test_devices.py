@@ -185,6 +185,10 @@ def test_more_room_than_where_it_was_too_little(devices: Callable[..., None]) ->
     assert roomy.slot.gpu == "B"
 
 
+@pytest.mark.fault(
+    "a device vanishes",
+    seen="no device is left: <device> is gone; `chelate devices` shows them",
+)
 def test_devices_that_vanish(devices: Callable[..., None]) -> None:
     asking = pool()
     devices(B={})

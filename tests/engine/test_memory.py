@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from harness import TINY, exits, finish, start, strict_json, until_gone
 
 # A method that runs out of memory `times` times; meanwhile the other GPU becomes free.
@@ -70,6 +71,10 @@ def run(tmp_path: Path, preset: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.fault(
+    "a device runs out of memory",
+    seen="warning: out of memory on <device>; once more where there is more room; then: failed",
+)
 def test_out_of_memory_is_tried_once_more_where_there_is_more_room(tmp_path: Path) -> None:
     preset = TINY.split("[[methods]]")[0].replace("[0, 1]", "[0]").replace("[0.25, 0.5]", "[0.25]")
     preset = preset.replace(', { name = "gaussian" }]', "]")  # the audit, which imports SciPy

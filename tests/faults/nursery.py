@@ -8,7 +8,7 @@ It is the subreaper of all it leads to, so whoever is left behind becomes its ch
 
 Options: `grace` (seconds until a worker is killed), `slow` (seconds that every stage sleeps first),
 `deaf` (workers ignore SIGTERM), `offspring` (stages leave a child behind), `clock_back` (seconds by
-which the clock is set back while the first stages run), `checkpoints` (as many as asked for).
+which the clock is set back while the first stages run), `checkpoints` (as many as asked for), `umask`.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ def alter(options: dict[str, Any]) -> None:
     from engine.lab.stages import RUN
 
     supervisor.GRACE = options.get("grace", 15.0)
+    if "umask" in options:
+        os.umask(options["umask"])
     if options.get("deaf"):
         worker.Worker._on_signal = lambda *_: None
     if options.get("checkpoints"):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import LONG, SMALL, Nursery, Trial, create
 from harness import until
+from trials import LONG, SMALL, Nursery, Trial, create
 
 from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.events import EventWriter

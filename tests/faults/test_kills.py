@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import SMALL, Trial, create
 from harness import until
+from trials import SMALL, Trial, create
 
 from engine.jobs.crashpoints import POINTS, VARIABLE
 
@@ -78,11 +78,9 @@ def disturbed(trial: Trial, kills: int, chance: random.Random, supervisors: bool
     return done
 
 
-KILLED = "SIGKILL of a worker at random points of a small grid"
-
-
 @pytest.mark.fault(
-    KILLED, seen="warning: <stage>: the worker died (signal 9); see workers.log; trying again"
+    "SIGKILL of a worker at random points of a small grid",
+    seen="warning: <stage>: the worker died (signal 9); see workers.log; trying again",
 )
 def test_workers_killed_at_random(trial: Trial, record_property: Note) -> None:
     count = disturbed(trial, 10, random.Random(5), supervisors=False)

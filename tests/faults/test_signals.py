@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import SMALL, Trial, computed_once
 from harness import (
     COMMAND,
     chelate,
@@ -25,6 +24,7 @@ from harness import (
     until,
     until_gone,
 )
+from trials import SMALL, Trial, computed_once
 
 from engine.jobs.devices import Slot
 from engine.jobs.home import Home

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Trial
 from harness import chelate, until
+from trials import Trial
 
 from console.watching.feed import Feed
 from engine.jobs.events import EventTail, EventWriter

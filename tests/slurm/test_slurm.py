@@ -102,6 +102,10 @@ def test_the_quickstart_gives_the_same_rows(quickstart: Computed, tmp_path: Path
     assert len(workers) == 2  # both jobs had a part in it
 
 
+@pytest.mark.fault(
+    "Slurm: pre-emption and requeue, then SIGKILL of slurmctld while jobs run",
+    seen="state running: the jobs go on; requeued",
+)
 def test_the_quickstart_through_a_preemption_and_a_crash_of_slurm(
     quickstart: Computed, tmp_path: Path
 ) -> None:
@@ -129,6 +133,10 @@ def is_training(run: Run) -> bool:
     return any(e["data"].get("kind") == "train" and e["kind"] == "start" for e in events(run))
 
 
+@pytest.mark.fault(
+    "Slurm: all jobs cancelled",
+    seen="state stopped; resume submits the rest",
+)
 def test_stopping_and_going_on(tmp_path: Path) -> None:
     preset = tmp_path / "long.toml"
     preset.write_text(LONG)
