@@ -51,11 +51,11 @@ def table(told: list[dict[str, Any]]) -> str:
         happened = "; ".join(dict.fromkeys(one["happened"] for one in ones if one["happened"]))
         skipped = [one for one in ones if one["outcome"] == "skipped"]
         if skipped:
-            happened = f"not tried when this table was made: {skipped[0]['reason']}"
+            happened += f" (not tried when this table was made: {skipped[0]['reason']})"
         where = ", ".join(dict.fromkeys(one["test"].removeprefix("tests/") for one in ones))
         count = f"{len(ones) - len(skipped)} passed: "
         seen = ones[0]["seen"].replace("|", "\\|")
-        lines.append(f"| {kind} | {happened or 'as it should be'} | {seen} | {count}`{where}` |")
+        lines.append(f"| {kind} | {happened} | {seen} | {count}`{where}` |")
     return "\n".join(lines) + "\n"
 
 

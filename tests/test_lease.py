@@ -142,6 +142,7 @@ def test_killed_holder_is_followed_at_once(tmp_path: Path) -> None:
 @pytest.mark.fault(
     "a killed worker's child still computes",
     seen="nothing: its stage is held until the child ends",
+    happened="nobody else begins while it inherits the lease",
 )
 def test_child_of_a_killed_holder_keeps_the_lease(tmp_path: Path) -> None:
     process = python(HOLD, tmp_path, KEY, "with-child")
@@ -236,6 +237,7 @@ def test_released_elsewhere_is_free_at_once(tmp_path: Path) -> None:
 @pytest.mark.fault(
     "the machine restarted (another boot id)",
     seen="nothing: what was held before is free",
+    happened="the lease of before counts for nothing",
 )
 def test_reboot_frees_the_lease(tmp_path: Path) -> None:
     acquire(tmp_path).release()
@@ -257,6 +259,7 @@ def test_unreadable_lease_blocks_only_for_a_while(tmp_path: Path, content: bytes
 @pytest.mark.fault(
     "another process has the pid of a dead one",
     seen="nothing: start time and boot id tell them apart",
+    happened="it is not taken for the dead one",
 )
 def test_identity_tells_recycled_pids_and_zombies_from_the_living() -> None:
     me = process_identity()

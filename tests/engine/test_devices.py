@@ -188,6 +188,7 @@ def test_more_room_than_where_it_was_too_little(devices: Callable[..., None]) ->
 @pytest.mark.fault(
     "a device vanishes",
     seen="no device is left: <device> is gone; `chelate devices` shows them",
+    happened="the others go on; with none left the run ends and says so",
 )
 def test_devices_that_vanish(devices: Callable[..., None]) -> None:
     asking = pool()

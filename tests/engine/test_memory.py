@@ -74,6 +74,7 @@ def run(tmp_path: Path, preset: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.fault(
     "a device runs out of memory",
     seen="warning: out of memory on <device>; once more where there is more room; then: failed",
+    happened="one more try, in a new process where there is more room, unchanged",
 )
 def test_out_of_memory_is_tried_once_more_where_there_is_more_room(tmp_path: Path) -> None:
     preset = TINY.split("[[methods]]")[0].replace("[0, 1]", "[0]").replace("[0.25, 0.5]", "[0.25]")

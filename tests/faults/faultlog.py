@@ -32,7 +32,7 @@ def kinds() -> dict[str, list[str]]:
     return found
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     for mark in item.iter_markers("fault"):
         told = {"kind": mark.args[0], **mark.kwargs, "test": item.nodeid.partition("[")[0]}
         item.user_properties.append(("fault", told))
@@ -44,7 +44,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if "fault" in told and over:
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
         outcome = {"outcome": report.outcome, "reason": reason.removeprefix("Skipped: ")}
-        _told.append({**told["fault"], "happened": told.get("happened", ""), **outcome})
+        happened = {"happened": told["happened"]} if "happened" in told else {}
+        _told.append({"happened": "", **told["fault"], **happened, **outcome})
 
 
 def pytest_sessionfinish() -> None:

@@ -105,6 +105,7 @@ def test_the_quickstart_gives_the_same_rows(quickstart: Computed, tmp_path: Path
 @pytest.mark.fault(
     "Slurm: pre-emption and requeue, then SIGKILL of slurmctld while jobs run",
     seen="state running: the jobs go on; requeued",
+    happened="the same rows as on one machine, nothing computed twice",
 )
 def test_the_quickstart_through_a_preemption_and_a_crash_of_slurm(
     quickstart: Computed, tmp_path: Path
@@ -136,6 +137,7 @@ def is_training(run: Run) -> bool:
 @pytest.mark.fault(
     "Slurm: all jobs cancelled",
     seen="state stopped; resume submits the rest",
+    happened="the next submission went on",
 )
 def test_stopping_and_going_on(tmp_path: Path) -> None:
     preset = tmp_path / "long.toml"
