@@ -51,7 +51,7 @@ def table(told: list[dict[str, Any]]) -> str:
         happened = "; ".join(dict.fromkeys(one["happened"] for one in ones if one["happened"]))
         skipped = [one for one in ones if one["outcome"] == "skipped"]
         if skipped:
-            happened += f" (not tried when this table was made: {skipped[0]['reason']})"
+            happened = f"not tried when this table was made ({skipped[0]['reason']})"
         where = ", ".join(dict.fromkeys(one["test"].removeprefix("tests/") for one in ones))
         count = f"{len(ones) - len(skipped)} passed: "
         seen = ones[0]["seen"].replace("|", "\\|")
