@@ -115,6 +115,7 @@ def kill(run: Run) -> None:
         from engine.jobs.backends import slurm
 
         slurm.stop(run, kill=True)
+        close(run, "stopped", "killed by request")
         return
     identity = supervisor_of(run)
     if not _is_here(identity):

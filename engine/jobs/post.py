@@ -20,21 +20,16 @@ class Post:
     """`folder` gets events.jsonl and workers.log; `held_wait` is how many seconds pass before asking
     again for a stage that another process computes.
 
-    The rest is for one of several: `name` says which, `host` where; `stop` is a file that tells all
-    of them to stop; after `patience` seconds without anything to do it ends; `others` tells what the
-    others have done.
+    The rest is for one of several: `name` says which, `host` where; after `patience` seconds without
+    anything to do it ends; `others` tells what the others have done.
     """
 
     folder: Path
     name: str = ""
     host: str = ""
-    stop: Path | None = None
     held_wait: float = 0.3
     patience: float | None = None
     others: Ended | None = None
-
-    def told_to_stop(self) -> bool:
-        return self.stop is not None and self.stop.exists()
 
     def ended(self) -> list[dict[str, Any]]:
         return self.others.ended() if self.others is not None else []

@@ -28,7 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.jobs.backends.jobs import JobsState, stop_file, submissions
+from engine.jobs.backends.jobs import JobsState, submissions
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, make_private, write_atomic, write_json
 from engine.jobs.lease import Identity, process_identity
@@ -133,7 +133,7 @@ class Run:
         if not (self.folder / "slurm").exists() or (self.folder / "session.json").exists():
             return None, ""
         found = submissions(self.folder)
-        return found[-1].state(stop_file(self.folder).exists()) if found else (None, "")
+        return found[-1].state(Order.STOP.given(self.folder)) if found else (None, "")
 
     def supervised_here(self) -> bool:
         """Whether a supervisor lives on this machine: it holds the lock as long as it does."""

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from engine.jobs.crashpoints import crash_here
+from engine.jobs.crew import Crew
 from engine.jobs.devices import Resources
 from engine.jobs.events import EventWriter
 from engine.jobs.hired import WorkerProcess
@@ -37,12 +37,7 @@ from engine.jobs.store import Record
 from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
 
-GRACE = 15.0  # seconds a worker has to stop before it is killed
 TRIES = 2  # of a stage whose worker died under it
-TICK = 0.25  # seconds between looks at flags and clocks when no worker speaks
-SEAT_WAIT = 1.0  # seconds before looking again for a device with room
-IDLE = 60.0  # seconds without work after which a worker makes room for others
-GONE = 60.0  # seconds without any of our devices after which we give up
 
 
 class Supervisor:
@@ -53,20 +48,14 @@ class Supervisor:
     ) -> None:
         self.run = run
         self.post = post or Post(run.folder)
-        self.pool = pool
-        self.threads = resources.threads
-        self.width = resources.width(pool.slots)
+        self.crew = Crew(
+            run.home.store, self.post.folder / "workers.log", pool, resources, self._warn
+        )
         self.schedule = Schedule(run.plan)
         self.tries: dict[str, int] = {}
-        self.workers: list[WorkerProcess] = []
-        self.selector = selectors.DefaultSelector()
         self.stopping = self.paused = False
         self.failures: dict[str, str] = {}  # stage → why
-        self.deadline: float | None = None
         self.cramped: list[tuple[Stage, Room]] = []  # ran out of memory, wait for more
-        self.next_hire = {True: 0.0, False: 0.0}  # any room or more room → not before (monotonic)
-        self.gone_since: float | None = None
-        self.told_wait = False
         self.idle_since: float | None = None
 
     # --- the loop --------------------------------------------------------------------------------
@@ -81,18 +70,21 @@ class Supervisor:
             total = len(self.run.plan.stages)
             self.schedule.begin(known)
             self.post.tell_start(
-                self.events, run=self.run.id, stages=total, slots=self.width, cached=len(known),
+                self.events, run=self.run.id, stages=total, slots=self.crew.width, cached=len(known),
                 todo=total - len(known),
             )  # fmt: skip
             try:
                 while not self._finished():
                     self._learn()
                     self._obey()
-                    self._pass_on_stop()
                     self._hand_out()
-                    self._listen()
+                    for worker, messages, alive in self.crew.listen():
+                        for message in messages:
+                            self._hear(worker, message)
+                        if not alive:
+                            self._bury(worker)
             finally:
-                self._end_workers()
+                self.crew.end()
             crash_here("last stage settled")
             fates = self.schedule.fate
             outcome = "failed" if "failed" in fates.values() else "done"
@@ -135,7 +127,7 @@ class Supervisor:
         return {key: _fate_of(record) for key, record in found.ok.items()}
 
     def _finished(self) -> bool:
-        if any(worker.stage is not None for worker in self.workers):
+        if self.crew.under_way:
             self.idle_since = None
             return False
         return (
@@ -156,101 +148,55 @@ class Supervisor:
     def _learn(self) -> None:
         """Settle what the others, if there are any, have done. A result counts once the store has it;
         a failure need not be repeated by each of us."""
-        self.stopping = self.stopping or self.post.told_to_stop()
-        with_us = {worker.stage.key for worker in self.workers if worker.stage is not None}
+        with_us = self.crew.under_way
         for end in self.post.ended():
             key = str(end["key"])
             if key in with_us or key in self.schedule.fate or key not in self.run.plan.stages:
                 continue
-            if end.get("outcome") == "failed" or self.run.store.has(key):
+            failed = end.get("outcome") == "failed"
+            if failed:
+                self.failures[key] = str(end.get("reason") or "")
+            if failed or self.run.store.has(key):
                 self.schedule.settle(key, _fate_of(self.run.store.record(key)))
 
     def _hand_out(self) -> None:
-        now = time.monotonic()
-        for key in self.schedule.let_go(now):
+        for key in self.schedule.let_go(time.monotonic()):
             self.schedule.again(key)
-        self.pool.refresh([worker.seat for worker in self.workers])
         if self.stopping:
+            self.crew.stop()
             return
         if self.paused:
-            for one in self.workers:
-                if one.idle:
-                    one.dismiss()  # its device is free for others
+            self.crew.let_go(after=0.0)  # their devices are free for others
             return
         self._hand_out_cramped()
-        idle = [worker for worker in self.workers if worker.idle]
+        idle = self.crew.idle
         while (stage := self.schedule.first()) is not None:
             if self.run.store.has(stage.key):  # another run or job was first
                 self.schedule.take()
                 self._judge(stage, {"outcome": "cached"})
                 continue
-            worker = idle.pop() if idle else self._hire()
+            worker = idle.pop() if idle else self.crew.hire()
             if worker is None:
                 return
             self.schedule.take()
             worker.give(self.run, stage)
-        for worker in idle:
-            if now - worker.since > IDLE:
-                worker.dismiss()  # others may want its place, or the memory
+        self.crew.let_go()
 
     def _hand_out_cramped(self) -> None:
         """What ran out of memory gets a new worker where there is more room than there was; when
         nothing else goes on here, wherever there is a place."""
         while self.cramped:
             stage, room = self.cramped[0]
-            busy = any(worker.stage is not None for worker in self.workers)
-            alone = not busy and not self.schedule.has_ready
-            for worker in self.workers if alone else ():
-                worker.dismiss()
-            if alone and self.workers:
-                return  # as soon as they are gone
-            hired = self._hire(None if alone else room)
+            alone = not self.crew.under_way and not self.schedule.has_ready
+            if alone:
+                self.crew.let_go(after=0.0)
+                if self.crew:
+                    return  # as soon as they are gone
+            hired = self.crew.hire(None if alone else room)
             if hired is None:
                 return
             del self.cramped[0]
             hired.give(self.run, stage)
-
-    def _hire(self, roomier: Room | None = None) -> WorkerProcess | None:
-        """A new worker, if there may be one more and a device has room for it."""
-        now = time.monotonic()
-        if len(self.workers) >= self.width or now < self.next_hire[roomier is None]:
-            return None
-        seat = self.pool.take([worker.seat for worker in self.workers], roomier)
-        if seat is None:
-            self.next_hire[roomier is None] = now + SEAT_WAIT
-            self._tell_of_waiting()
-            return None
-        self.gone_since, self.told_wait = None, False
-        worker = WorkerProcess(
-            seat, self.run.home.store, self.threads, self.post.folder / "workers.log"
-        )
-        self.workers.append(worker)
-        self.selector.register(worker.reply, selectors.EVENT_READ, worker)
-        return worker
-
-    def _tell_of_waiting(self) -> None:
-        """Say once why nothing goes on. Raises BadInput when all our devices are gone for good."""
-        if self.workers:
-            return
-        if not self.told_wait:
-            self.told_wait = True
-            self.events.emit("warning", text=f"waiting for a device: {self.pool.reason}")
-        if not self.pool.gone():
-            self.gone_since = None
-            return
-        now = time.monotonic()
-        self.gone_since = self.gone_since or now
-        if now - self.gone_since > GONE:
-            raise BadInput(f"no device is left: {self.pool.reason}; `chelate devices` shows them.")
-
-    def _listen(self) -> None:
-        for ready, _ in self.selector.select(TICK):
-            worker: WorkerProcess = ready.data
-            messages, alive = worker.read()
-            for message in messages:
-                self._hear(worker, message)
-            if not alive:
-                self._bury(worker)
 
     def _hear(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         stage = worker.stage
@@ -305,7 +251,7 @@ class Supervisor:
         else:
             self.schedule.again(stage.key)
             told = f"{place} failed: {end['reason']}; trying again"
-        self.events.emit("warning", text=f"{stage.title}: {told}")
+        self._warn(f"{stage.title}: {told}")
         return True
 
     def _report_end(self, stage: Stage, end: dict[str, Any]) -> None:
@@ -329,9 +275,6 @@ class Supervisor:
 
     def _bury(self, worker: WorkerProcess) -> None:
         """A worker's pipe closed: it ended, or it died under a stage."""
-        self.selector.unregister(worker.reply)
-        self.workers.remove(worker)
-        worker.destroy()
         stage = worker.stage
         if stage is None:
             return
@@ -349,7 +292,7 @@ class Supervisor:
         if self.stopping:
             return
         if self._count_try(stage.key):
-            self.events.emit("warning", text=f"{stage.title}: {reason}; trying again")
+            self._warn(f"{stage.title}: {reason}; trying again")
             self.schedule.again(stage.key)
             return
         end = {"outcome": "failed", "reason": reason, "seconds": 0.0, "tee": 0.0}
@@ -367,35 +310,14 @@ class Supervisor:
                 return
             self.run.store.discard(key, "its content no longer fits its hash")
         title = self.run.plan.stages[key].title
-        self.events.emit("warning", text=f"{title}: damaged in the store, computing it again")
+        self._warn(f"{title}: damaged in the store, computing it again")
 
-    # --- the end ---------------------------------------------------------------------------------
+    def _warn(self, text: str) -> None:
+        self.events.emit("warning", text=text)
 
     def stop(self, *_: object) -> None:
         """The signal handler: only sets a flag, which the loop sees within a quarter of a second."""
         self.stopping = True
-
-    def _pass_on_stop(self) -> None:
-        """Ask the workers to stop at their next step; kill those that take too long."""
-        if not self.stopping:
-            return
-        if self.deadline is None:
-            self.deadline = time.monotonic() + GRACE
-            for worker in self.workers:
-                worker.terminate()
-                worker.dismiss()
-        elif time.monotonic() > self.deadline:
-            for worker in self.workers:
-                worker.kill()
-
-    def _end_workers(self) -> None:
-        for worker in self.workers:
-            worker.dismiss()
-        deadline = time.monotonic() + GRACE
-        for worker in self.workers:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(max(0.0, deadline - time.monotonic()))
-            worker.destroy()
 
 
 def _fate_of(record: Record | None) -> Fate:

@@ -24,7 +24,6 @@ from engine.jobs.backends.jobs import (
     Submission,
     begin_start,
     begin_submission,
-    stop_file,
     submissions,
 )
 from engine.jobs.devices import Resources
@@ -32,6 +31,7 @@ from engine.jobs.events import EventWriter
 from engine.jobs.follow import RunTail
 from engine.jobs.home import Home, write_json
 from engine.jobs.lease import Lease
+from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.spec import presets
 from engine.spec.errors import BadInput
@@ -92,7 +92,7 @@ def test_states_come_from_the_jobs_files(run: Run) -> None:
 
 def test_a_submission_whose_jobs_never_began_can_be_stopped(run: Run) -> None:
     submitted(run)
-    stop_file(run.folder).touch()
+    Order.STOP.give(run.folder)
     assert run.state() == "stopped"
 
 

@@ -24,7 +24,6 @@ from typing import Any, Literal
 from engine.jobs.events import EventTail
 from engine.jobs.home import make_private, write_json
 from engine.jobs.lease import process_identity
-from engine.jobs.orders import Order
 
 BEAT = 10.0  # seconds between signs of life
 LOOK = 2.0  # seconds between looks at what the other jobs have done
@@ -126,11 +125,6 @@ def submissions(run: Path) -> list[Submission]:
     """All of a run, the latest last; [] for a run that never went to a cluster."""
     folders = [path for path in (run / "slurm").glob("*") if path.name.isdecimal()]
     return [Submission(path) for path in sorted(folders, key=lambda path: int(path.name))]
-
-
-def stop_file(run: Path) -> Path:
-    """Being there, it asks all jobs of a run to stop."""
-    return run / Order.STOP
 
 
 def event_files(run: Path) -> Iterator[Path]:

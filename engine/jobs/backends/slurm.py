@@ -17,10 +17,11 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine.jobs.backends.jobs import Submission, begin_submission, stop_file, submissions
+from engine.jobs.backends.jobs import Submission, begin_submission, submissions
 from engine.jobs.devices import Resources
 from engine.jobs.events import EventWriter
 from engine.jobs.home import write_atomic, write_json
+from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
 
@@ -62,7 +63,6 @@ def width(slurm: Slurm, resources: Resources) -> tuple[str, int]:
 def submit(run: Run, slurm: Slurm, resources: Resources) -> Submission:
     """Hand a run to Slurm and return. Raises BadInput if Slurm is not there or does not take it."""
     _, gpus, share = resources_of(slurm, resources)
-    stop_file(run.folder).unlink(missing_ok=True)  # it was for earlier jobs
     made = begin_submission(run.folder)
     script = made.folder / "job.sh"
     write_atomic(script, _script(run, made, slurm, share))
@@ -128,7 +128,7 @@ def queue(submission: Submission) -> list[Queued]:
 def stop(run: Run, kill: bool = False) -> None:
     """Ask the jobs of a run to stop at their next step, or have Slurm kill them; what still waits in
     Slurm's queue is cancelled. Raises BadInput."""
-    stop_file(run.folder).touch(mode=0o600)
+    Order.STOP.give(run.folder)
     for submission in submissions(run.folder):
         job = submission.facts().get("job")
         if not isinstance(job, str) or not queue(submission):

@@ -17,9 +17,10 @@ import sys
 from pathlib import Path
 
 from engine.jobs.backends import slurm
-from engine.jobs.backends.jobs import Others, Sign, Start, Submission, begin_start, stop_file
+from engine.jobs.backends.jobs import Others, Sign, Start, Submission, begin_start
 from engine.jobs.devices import Resources
 from engine.jobs.home import Home
+from engine.jobs.orders import Order
 from engine.jobs.placing import Pool
 from engine.jobs.post import Post
 from engine.jobs.runs import Run
@@ -44,7 +45,7 @@ def work(run: Run, resources: Resources, start: Start, post: Post) -> str:
         reason = f"the job failed: {type(error).__name__}: {error}"
         raise
     finally:
-        if outcome != "stopped" or post.told_to_stop():
+        if outcome != "stopped" or Order.STOP.given(run.folder):
             start.end(outcome, reason)
     return outcome
 
@@ -56,9 +57,7 @@ def again(run: Run, start: Start) -> None:
     try:
         slurm.requeue()
     except BadInput as error:
-        start.end(
-            "stopped", f"Slurm wanted the node back and does not start the job again: {error}"
-        )
+        start.end("stopped", f"Slurm does not start the job again: {error}")
 
 
 def main() -> int:
@@ -77,12 +76,12 @@ def main() -> int:
     start = begin_start(submission, job, os.environ.get("SLURM_RESTART_COUNT", "0"))
     os.utime(run.folder)  # who lists runs sees that something changed
     post = Post(
-        start.folder, job, socket.gethostname(), stop_file(run.folder), HELD_WAIT, options.idle,
+        start.folder, job, socket.gethostname(), HELD_WAIT, options.idle,
         Others(submission, start),
     )  # fmt: skip
     with Sign(start):
         outcome = work(run, Resources(**options.resources), start, post)
-        if outcome == "stopped" and not post.told_to_stop():
+        if outcome == "stopped" and not Order.STOP.given(run.folder):
             again(run, start)
         elif outcome in ("done", "failed", "paused"):
             with contextlib.suppress(BadInput):
