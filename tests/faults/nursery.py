@@ -107,10 +107,10 @@ def supervise(order: dict[str, Any]) -> None:
 
 
 def alter(options: dict[str, Any]) -> None:
-    from engine.jobs import checkpoints, supervisor, worker
+    from engine.jobs import checkpoints, crew, worker
     from engine.lab.stages import RUN
 
-    supervisor.GRACE = options.get("grace", 15.0)
+    crew.GRACE = options.get("grace", 15.0)
     if "umask" in options:
         os.umask(options["umask"])
     if options.get("deaf"):
