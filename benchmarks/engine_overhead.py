@@ -45,24 +45,29 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--many", type=int, default=35)
+    parser.add_argument("--seeds", type=int, default=5, help="of the quickstart; it has 5")
     parser.add_argument("--plain", type=Path)
     options = parser.parse_args()
     if options.plain:
-        plain(options.plain, options.cores)
+        plain(options.plain, options.cores, options.seeds)
         return
     if options.rounds:
-        against_functions(options.cores, options.rounds)
+        against_functions(options.cores, options.rounds, options.seeds)
     many_stages(options.many)
 
 
-def against_functions(cores: int, rounds: int) -> None:
-    stages = len(make_plan(load("quickstart"), "cpu").stages)
+def against_functions(cores: int, rounds: int, seeds: int) -> None:
+    numbers = list(range(seeds))
+    stages = len(make_plan(load("quickstart", None, numbers), "cpu").stages)
     ours, theirs = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            theirs.append(timed([__file__, "--plain", folder, "--cores", str(cores)]))
+            theirs.append(
+                timed([__file__, "--plain", folder, "--cores", str(cores), "--seeds", str(seeds)])
+            )
         with tempfile.TemporaryDirectory() as folder:
             words = ["run", "quickstart", "--home", folder, "--json"]
+            words += ["--seeds", ",".join(map(str, numbers))]
             ours.append(timed(chelate(*words, "--set", f"compute.workers={cores}")))
         print(f"  engine {ours[-1]:.1f} s, functions {theirs[-1]:.1f} s", flush=True)
     ratio = [one / other for one, other in zip(ours, theirs, strict=True)]
@@ -87,20 +92,21 @@ def timed(words: list[str]) -> float:
 # --- stages as plain functions -------------------------------------------------------------------
 
 
-def plain(folder: Path, cores: int) -> None:
+def plain(folder: Path, cores: int, seeds: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    plan = make_plan(load("quickstart"), "cpu")
+    plan = make_plan(load("quickstart", None, list(range(seeds))), "cpu")
     schedule = Schedule(plan)
     schedule.begin({})
     running: dict[Future[str], str] = {}
     with ProcessPoolExecutor(cores, mp_context=get_context("fork")) as pool:
         while schedule.has_ready or running:
             while schedule.has_ready and len(running) < cores:
-                stage = schedule.next()
+                stage = schedule.first()
                 if stage is None:
                     break
+                schedule.take()
                 running[pool.submit(function, stage, folder)] = stage.key
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 done.result()
