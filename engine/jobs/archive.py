@@ -30,8 +30,9 @@ from typing import IO, Any
 from engine.jobs.backends.jobs import event_files, submissions
 from engine.jobs.events import EventTail
 from engine.jobs.home import open_plain
+from engine.jobs.records import ARTIFACT, DONE
 from engine.jobs.runs import ATTEMPT, ENDS, Run, attempt_folder
-from engine.jobs.store import ARTIFACT, DONE, Damaged
+from engine.jobs.store import Damaged
 from engine.spec.errors import BadInput
 from engine.spec.keys import canonical
 

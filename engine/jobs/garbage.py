@@ -23,8 +23,9 @@ from engine.jobs import trash
 from engine.jobs.checkpoints import stages_with_checkpoints
 from engine.jobs.home import Home
 from engine.jobs.imports import half_imported
+from engine.jobs.records import DONE
 from engine.jobs.runs import Run
-from engine.jobs.store import DONE, Store
+from engine.jobs.store import Store
 from engine.spec.errors import BadInput
 
 BATCH = 100  # objects

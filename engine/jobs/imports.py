@@ -28,8 +28,8 @@ from engine.jobs.archive import MANIFEST, VERSION, is_member
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, fsync_folder, make_private, write_json
 from engine.jobs.lease import Identity, is_alive, process_identity
+from engine.jobs.records import DONE, Record, parse_record
 from engine.jobs.runs import ID, IMPORTED, Run, every
-from engine.jobs.store import DONE, Record, parse_record
 from engine.jobs.stranger import Strange, check_measurements, clean, parse, plan_of, table
 from engine.spec.errors import BadInput
 from engine.spec.planned import Plan

@@ -33,7 +33,8 @@ from engine.jobs.events import strip_control
 from engine.jobs.home import Home, make_private, write_atomic, write_json
 from engine.jobs.lease import Identity, process_identity
 from engine.jobs.orders import Order
-from engine.jobs.store import Damaged, Record, Store
+from engine.jobs.records import Record
+from engine.jobs.store import Damaged, Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.keys import canonical, digest
 

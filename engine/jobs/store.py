@@ -18,16 +18,14 @@ import errno
 import hashlib
 import json
 import logging
-import math
 import os
-import re
 import shutil
 import socket
 import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,12 +48,11 @@ from engine.jobs.lease import (
     process_identity,
     sweep_leases,
 )
+from engine.jobs.records import ARTIFACT, DONE, Artifact, Record, read_record
 
-DONE = "DONE.json"
 HALF_MADE = 3600.0  # seconds after which a work folder without an owner is a leftover
 State = Literal["ok", "absent", "damaged"]
 
-ARTIFACT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")  # a file of an object
 _log = logging.getLogger(__name__)
 
 
@@ -66,35 +63,6 @@ class Damaged(RuntimeError):
         super().__init__(f"artifact {name!r} of stage {key} is damaged or missing")
         self.key = key
         self.name = name
-
-
-@dataclass(frozen=True)
-class Artifact:
-    sha256: str
-    size: int  # bytes
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class Record:
-    """DONE.json: what a stage left, how, and at what cost. `na` says why a result cannot be.
-
-    `seconds` and `tee` are those of the whole trajectory that led here, resumed snapshots included.
-    """
-
-    key: str
-    kind: str
-    title: str
-    files: Mapping[str, Artifact]
-    seconds: float
-    tee: float
-    attempt: int
-    host: str
-    created: float  # epoch seconds
-    na: str | None = None
-    env: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Store:
@@ -135,7 +103,7 @@ class Store:
 
     def record(self, key: str) -> Record | None:
         """What DONE.json says; None if there is none or it makes no sense."""
-        return _read_record(self._folder(key), key)
+        return read_record(self._folder(key), key)
 
     def check(self, key: str, deep: bool = False) -> State:
         """Whether the object is there and whole.
@@ -148,11 +116,11 @@ class Store:
     def look(self, key: str, deep: bool = False) -> tuple[State, Record | None]:
         """`check` and, unless it is damaged or absent, what DONE.json says: one reading of it."""
         folder = self._folder(key)
-        record = _read_record(folder, key)
+        record = read_record(folder, key)
         if record is None:
             if not os.path.lexists(folder):
                 return "absent", None
-            record = _read_record(folder, key)  # it may have come in between
+            record = read_record(folder, key)  # it may have come in between
         if record is None:
             return "damaged", None
         for name, artifact in record.files.items():
@@ -361,14 +329,6 @@ def _write_durably(path: Path, value: Any) -> None:
         os.fsync(file.fileno())
 
 
-def _read_record(folder: str, key: str) -> Record | None:
-    try:
-        record = parse_record(json.loads(read_plain(f"{folder}/{DONE}")))
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return None
-    return record if record.key == key else None
-
-
 def _rename_if_absent(source: Path, target: Path) -> bool:
     """Moves a folder; False if `target` is there (rename refuses a folder that is not empty)."""
     try:
@@ -399,49 +359,3 @@ def _age(folder: Path) -> float:
         return time.time() - folder.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def parse_record(raw: Any) -> Record:
-    """Raises ValueError, TypeError or KeyError; fields of later versions are ignored.
-
-    The file may come from a stranger's store, so names are checked as strictly as in `commit`.
-    """
-    files = {}
-    for name, entry in _table(raw["files"]).items():
-        if not ARTIFACT.fullmatch(name):
-            raise ValueError(f"artifact name {name!r}")
-        files[name] = Artifact(_str(entry["sha256"]), int(entry["size"]), int(entry["mtime_ns"]))
-    return Record(
-        key=_str(raw["key"]),
-        kind=_str(raw["kind"]),
-        title=_str(raw["title"]),
-        files=files,
-        seconds=_number(raw["seconds"]),
-        tee=_number(raw["tee"]),
-        attempt=int(raw["attempt"]),
-        host=_str(raw["host"]),
-        created=_number(raw["created"]),
-        na=None if raw.get("na") is None else _str(raw["na"]),
-        env=_table(raw.get("env", {})),
-        config=_table(raw.get("config", {})),
-        inputs=_table(raw.get("inputs", {})),
-    )
-
-
-def _str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"not a string: {value!r}")
-    return value
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"not a finite number: {value!r}")
-    return number
-
-
-def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"not a table: {value!r}")
-    return value

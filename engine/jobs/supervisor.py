@@ -1,24 +1,13 @@
 """The supervisor of one run: hands stages to workers until nothing is left that can be done.
 
-It lives in its own session, so a dropped line or a closed console does not touch it, and it holds
-no truth: killed at any moment, the next one goes on from the store.
+It holds no truth: killed at any moment, the next one goes on from the store. On a machine of its own it
+lives in a process of its own (session.py), on a cluster in every job (backends/slurm_job.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import fcntl
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from engine.jobs.crashpoints import crash_here
@@ -26,15 +15,14 @@ from engine.jobs.crew import Crew
 from engine.jobs.devices import Resources
 from engine.jobs.events import EventWriter
 from engine.jobs.hired import WorkerProcess
-from engine.jobs.home import Home, write_json
-from engine.jobs.lease import Lease, process_identity
+from engine.jobs.home import write_json
+from engine.jobs.lease import Lease
 from engine.jobs.orders import Order
 from engine.jobs.placing import Pool, Room
 from engine.jobs.post import Post
+from engine.jobs.records import Record
 from engine.jobs.runs import Run, survey
 from engine.jobs.schedule import Fate, Schedule
-from engine.jobs.store import Record
-from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
 
 TRIES = 2  # of a stage whose worker died under it
@@ -325,78 +313,3 @@ def _fate_of(record: Record | None) -> Fate:
     if record is None:
         return "failed"
     return "n/a" if record.na is not None else "done"
-
-
-def start(run: Run, resources: Resources) -> subprocess.Popen[bytes]:
-    """Start the run's supervisor in a session of its own; what it prints goes to a file."""
-    command = [
-        sys.executable, "-P", "-m", "engine.jobs.supervisor", "--home", str(run.home.root),
-        "--run", run.id, "--resources", json.dumps(asdict(resources)),
-    ]  # fmt: skip
-    with (run.folder / "supervisor.log").open("ab") as log:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-
-
-def session(run: Run, resources: Resources, asked: list[int]) -> bool:
-    """Work through a run, then tell how that ended; whether it is over: an order to go on may have
-    come at the last moment. `asked`: signals that came while nobody worked."""
-    ended = run.folder / "session.json"
-    ended.unlink(missing_ok=True)
-    outcome, reason = "failed", ""
-    try:
-        supervisor = Supervisor(run, Pool(resources.slots(), resources), resources)
-        listen(supervisor.stop)
-        if asked:
-            supervisor.stop()
-        outcome = supervisor.work()
-        reason = supervisor.reason(outcome)
-    except BadInput as error:
-        reason = str(error)
-    except Exception as error:
-        reason = f"the supervisor failed: {type(error).__name__}: {error}"
-        raise
-    finally:
-        listen(lambda number, _: asked.append(number))
-        Order.STOP.take(run.folder)
-        if outcome != "paused":
-            Order.PAUSE.take(run.folder)
-        write_json(ended, {"v": 1, "outcome": outcome, "reason": reason, "t": time.time()})
-    if outcome == "paused":
-        return Order.PAUSE.given(run.folder)
-    return outcome == "stopped" or not Order.RETRY.given(run.folder)
-
-
-def listen(handler: Callable[[int, FrameType | None], object]) -> None:
-    signal.signal(signal.SIGTERM, handler)
-    signal.signal(signal.SIGINT, handler)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--resources", type=json.loads, required=True)
-    options = parser.parse_args()
-    run = Run(Home(options.home), options.run)
-    asked: list[int] = []  # from here on: who sees that we live may ask us to stop
-    listen(lambda number, _: asked.append(number))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    lock = os.open(run.folder / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    for _ in range(20):  # an onlooker's probe holds the lock for microseconds
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            time.sleep(0.01)
-    else:
-        return 0  # somebody supervises this run already
-    write_json(run.folder / "supervisor.json", {"v": 1, **process_identity()._asdict()})
-    while not session(run, Resources(**options.resources), asked):
-        pass
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -227,9 +227,7 @@ def test_launch_makes_the_run_and_starts_its_supervisor(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[str] = []
-    monkeypatch.setattr(
-        "engine.jobs.supervisor.start", lambda run, *_: started.append(run.id) or None
-    )
+    monkeypatch.setattr("engine.jobs.session.start", lambda run, *_: started.append(run.id) or None)
 
     async def body() -> None:
         host = Host(NewScreen(), home)

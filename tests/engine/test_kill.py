@@ -59,7 +59,7 @@ def training(tmp_path: Path, undisturbed: Computed) -> Training:
     console = start("run", undisturbed.preset, "--home", home, "--plain")
     run = until(lambda: next(every(Home(home)), None))
     until(lambda: is_training(run))
-    [supervisor] = processes(home, "engine.jobs.supervisor")
+    [supervisor] = processes(home, "engine.jobs.session")
     [worker] = processes(home, "engine.jobs.worker")
     assert worker in supervisor.children()
     return Training(home, console, run, supervisor, worker)

@@ -120,7 +120,7 @@ def test_three_supervisors_one_of_them_killed_and_replaced(
         most |= seen
         workers = processes(homes[0], "engine.jobs.worker")
         if not killed and len(workers) > 0 and sum(seen.values()) == 4:
-            [supervisor] = processes(homes[0], "engine.jobs.supervisor")
+            [supervisor] = processes(homes[0], "engine.jobs.session")
             supervisor.kill()
             killed, orphans = True, workers
             consoles.append(start("run", preset, "--home", homes[0], *SLOTS, **fake))

@@ -156,7 +156,7 @@ def test_what_does_not_stop_in_time_is_killed_with_its_workers(
     training: Run, undisturbed: Computed
 ) -> None:
     """The supervisor is stopped (SIGSTOP), so it passes nothing on."""
-    [supervisor] = processes(training.home.root, "engine.jobs.supervisor")
+    [supervisor] = processes(training.home.root, "engine.jobs.session")
     supervisor.send_signal(signal.SIGSTOP)
     told = commanded("stop", training, "--grace", "0.2")
     assert "killed: it did not stop within 0.2 s" in told
@@ -171,7 +171,7 @@ def test_what_does_not_stop_in_time_is_killed_with_its_workers(
 def test_a_worker_whose_supervisor_is_gone_can_be_stopped(
     training: Run, undisturbed: Computed
 ) -> None:
-    [supervisor] = processes(training.home.root, "engine.jobs.supervisor")
+    [supervisor] = processes(training.home.root, "engine.jobs.session")
     supervisor.send_signal(signal.SIGKILL)
     until(lambda: not training.supervised())
     assert training.state() == "lost"

@@ -30,6 +30,6 @@ def start(run: Run, compute: Compute, resources: Resources) -> subprocess.Popen[
         if not run.supervised():
             submit(run, compute.slurm, resources)
         return None
-    from engine.jobs.supervisor import start as start_here
+    from engine.jobs.session import start as start_here
 
     return start_here(run, resources)

@@ -1,0 +1,99 @@
+"""DONE.json: what a stage left, how, and at what cost. Its reader takes strangers' files, too."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.jobs.home import read_plain
+
+DONE = "DONE.json"
+ARTIFACT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")  # a file of an object
+
+
+@dataclass(frozen=True)
+class Artifact:
+    sha256: str
+    size: int  # bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """DONE.json: what a stage left, how, and at what cost. `na` says why a result cannot be.
+
+    `seconds` and `tee` are those of the whole trajectory that led here, resumed snapshots included.
+    """
+
+    key: str
+    kind: str
+    title: str
+    files: Mapping[str, Artifact]
+    seconds: float
+    tee: float
+    attempt: int
+    host: str
+    created: float  # epoch seconds
+    na: str | None = None
+    env: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_record(folder: str, key: str) -> Record | None:
+    """What DONE.json in an object's folder says; None if there is none or it makes no sense."""
+    try:
+        record = parse_record(json.loads(read_plain(f"{folder}/{DONE}")))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    return record if record.key == key else None
+
+
+def parse_record(raw: Any) -> Record:
+    """Raises ValueError, TypeError or KeyError; fields of later versions are ignored.
+
+    The file may come from a stranger's store, so names are checked as strictly as in `commit`.
+    """
+    files = {}
+    for name, entry in _table(raw["files"]).items():
+        if not ARTIFACT.fullmatch(name):
+            raise ValueError(f"artifact name {name!r}")
+        files[name] = Artifact(_str(entry["sha256"]), int(entry["size"]), int(entry["mtime_ns"]))
+    return Record(
+        key=_str(raw["key"]),
+        kind=_str(raw["kind"]),
+        title=_str(raw["title"]),
+        files=files,
+        seconds=_number(raw["seconds"]),
+        tee=_number(raw["tee"]),
+        attempt=int(raw["attempt"]),
+        host=_str(raw["host"]),
+        created=_number(raw["created"]),
+        na=None if raw.get("na") is None else _str(raw["na"]),
+        env=_table(raw.get("env", {})),
+        config=_table(raw.get("config", {})),
+        inputs=_table(raw.get("inputs", {})),
+    )
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not a string: {value!r}")
+    return value
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"not a finite number: {value!r}")
+    return number
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"not a table: {value!r}")
+    return value
