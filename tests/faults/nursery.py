@@ -85,7 +85,7 @@ def become(argv: list[str], output: int, env: Any, stdin: int, keep: set[int]) -
 
 def supervise(order: dict[str, Any]) -> None:
     """Be a supervisor."""
-    from engine.jobs import crashpoints, hired, supervisor
+    from engine.jobs import crashpoints, hired, session
 
     try:
         os.setsid()
@@ -98,8 +98,8 @@ def supervise(order: dict[str, Any]) -> None:
         crashpoints.arm(os.environ)
         hired.subprocess = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)
         alter(order["options"])
-        sys.argv = ["supervisor", *order["argv"]]
-        supervisor.main()
+        sys.argv = ["session", *order["argv"]]
+        session.main()
     except BaseException:
         traceback.print_exc()
         os._exit(1)
