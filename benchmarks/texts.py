@@ -6,7 +6,7 @@ On the embedded sentences, or a text file with texts and labels; the model is th
 layers of width 64, from scratch, BPE). Ways are taken in turn, round by round; medians and ranges.
   gradients  of 200 texts with respect to their embeddings: the audit (one backward a batch of texts
              of about one length), batches in any order, all padded to the limit, and one by one
-  epoch      texts grouped by length (the training loop), in any order, padded to the limit
+  epoch      of 2,048 texts grouped by length (the training loop), in any order, padded to the limit
   precision  an epoch in fp32 and under bf16 autocast
   threads    two workers at once, each training 60 steps: 1 thread, 2, and 2 that spin while waiting
 """
@@ -25,6 +25,7 @@ from typing import Any
 
 LIMIT = 64  # tokens
 TEXTS = 200
+EPOCH = 2048  # texts
 
 
 class Silent:
@@ -141,7 +142,7 @@ def epochs(data: Any, rounds: int) -> None:
     from engine.lab.views import Visit
 
     grouped = training.epoch_visit
-    rows = torch.arange(len(data))
+    rows = torch.arange(min(EPOCH, len(data)))
 
     def in_any_order(data: Any, rows: Any, size: int, seed: int, purpose: str, epoch: int) -> Visit:
         places = permutation(len(rows), seed, purpose, epoch)
