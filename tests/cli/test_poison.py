@@ -91,6 +91,7 @@ def only(attack: str, audits: str = '{ name = "accuracy" }') -> str:
     return text.replace(both, audits)
 
 
+@pytest.mark.slow
 def test_added_rows_leave_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Poison that is added: shown beside the rows it started from, exported, imported."""
     preset, home, out = tmp_path / "added.toml", tmp_path / "home", tmp_path / "out"

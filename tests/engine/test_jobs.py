@@ -284,6 +284,7 @@ def job(run: Run, number: int, idle: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, env=environment(SLURM_JOB_ID=str(number)))
 
 
+@pytest.mark.slow
 def test_two_jobs_share_a_run(run: Run) -> None:
     made = submitted(run)
     jobs = [job(run, number, 600) for number in (1, 2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from harness import (
     NGD,
     TINY,
@@ -27,6 +28,7 @@ def committed(home: Path) -> Counter[str]:
     return Counter(end["stage"] for end in exits(home) if end["outcome"] == "done")
 
 
+@pytest.mark.slow  # two runs on one store: faults/test_kills.py, without the command line
 def test_the_same_preset_twice_at_once(shared: Computed, tmp_path: Path) -> None:
     home = tmp_path / "home"
     words = ("run", shared.preset, "--home", home, "--json", "--seeds", "0")

@@ -194,7 +194,7 @@ def test_a_hub_name_plans_without_network_and_fails_in_one_line(
 ) -> None:
     told = GPT2(checkpoint="gpt2-medium").config()
     assert (told["layers"], told["width"], told["positions"]) == (24, 1024, 1024)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(Failed, match="'gpt2-nowhere-at-all' cannot be loaded") as caught:
         load(built(), "gpt2-nowhere-at-all", "main")
     assert "\n" not in str(caught.value)
