@@ -81,6 +81,7 @@ def test_the_cursor_follows_what_runs_until_somebody_moves_it(tmp_path: Path) ->
             key = run.begin("none", 1)
             await until(pilot, lambda: screen.tracks.cursor_key == key)
             await pilot.press("g")
+            await until(pilot, lambda: screen.tracks.cursor_row == 0)
             await pilot.pause(0.4)
             assert screen.tracks.cursor_row == 0
             assert "F follows" in text_of(app)

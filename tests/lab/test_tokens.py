@@ -142,6 +142,7 @@ def test_a_folder_that_is_none_is_refused(
 
 
 def test_what_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where ../../etc leads to nothing, wherever the checkout lies
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match=r"holds no tokenizer\.json"):
         Tokens.load(str(tmp_path / "empty"))
