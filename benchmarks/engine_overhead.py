@@ -53,7 +53,8 @@ def main() -> None:
         return
     if options.rounds:
         against_functions(options.cores, options.rounds, options.seeds)
-    many_stages(options.many)
+    if options.many:
+        many_stages(options.many)
 
 
 def against_functions(cores: int, rounds: int, seeds: int) -> None:
