@@ -109,10 +109,10 @@ def detach_preset(
 def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
     """Follow a run from anywhere; Ctrl-C only ends the watching."""
     run = runs.find(Home(resolve_home(home)), run_id)
-    found = runs.survey(run.plan, run.store)
     if run.supervised():
+        done = [key for key in run.plan.stages if run.store.has(key)]
         with contextlib.suppress(KeyboardInterrupt):
-            _view(plain)(run, Progress(run.plan.stages, found.ok), Follower(run), None)
+            _view(plain)(run, Progress(run.plan.stages, done), Follower(run), None)
     state = run.state()
     if state == "running":
         return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.jobs.backends.jobs import event_files
 from engine.jobs.events import EventTail
-from engine.jobs.runs import Run
+from engine.jobs.runs import ATTEMPT, Run
 from engine.spec.planned import Stage
 
 Event = dict[str, Any]
@@ -52,7 +52,8 @@ class Follower:
     def __init__(self, run: Run, skip: bool = False) -> None:
         self.run = run
         self._supervisor = RunTail(run)
-        self._attempts: dict[str, EventTail] = {}
+        self._under_way: dict[str, str] = {}  # stage → name of its attempt's folder
+        self._attempts: dict[str, EventTail] = {}  # by that name
         self._caught_up = skip
         if skip:
             self._supervisor.read()
@@ -69,16 +70,23 @@ class Follower:
             key = data.get("key")
             if event["kind"] == "start" and isinstance(key, str):
                 name = f"{key[:16]}.{data.get('attempt')}"
-                path = self.run.folder / "attempts" / name / "events.jsonl"
-                self._attempts[key] = EventTail(path)
-            elif event["kind"] == "end" and key in self._attempts:
-                tail = self._attempts.pop(key)
-                events += tail.read() if self._caught_up else []
+                if ATTEMPT.fullmatch(name):  # who wrote the file need not mean us well
+                    self._under_way[key] = name
+            elif event["kind"] == "end" and key in self._under_way:
+                name = self._under_way.pop(key)
+                events += self._attempt(name).read() if self._caught_up else []
+                self._attempts.pop(name, None)
             events.append(event)
         self._caught_up = True
-        for tail in self._attempts.values():
-            events += tail.read()
+        for name in self._under_way.values():
+            events += self._attempt(name).read()
         return events
+
+    def _attempt(self, name: str) -> EventTail:
+        if name not in self._attempts:
+            path = self.run.folder / "attempts" / name / "events.jsonl"
+            self._attempts[name] = EventTail(path)
+        return self._attempts[name]
 
 
 @dataclass

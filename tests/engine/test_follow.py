@@ -88,17 +88,31 @@ def write(path: Path, *events: dict[str, Any]) -> None:
         file.writelines(json.dumps(event) + "\n" for event in events)
 
 
+FIRST, SECOND = "1" * 64, "2" * 64
+
+
 def test_of_the_past_a_late_follower_reads_what_the_supervisor_said(tmp_path: Path) -> None:
     run = Run(Home(tmp_path), "toy")
-    begin = [told("start", key=key, attempt=1) for key in ("t1", "t2")]
-    write(run.events, told("start"), *begin, ended("t1", 1.0))
-    for key in ("t1", "t2"):
-        write(run.folder / f"attempts/{key}.1/events.jsonl", told("phase", stage=key))
+    begin = [told("start", key=key, attempt=1) for key in (FIRST, SECOND)]
+    write(run.events, told("start"), *begin, ended(FIRST, 1.0))
+    for key in (FIRST, SECOND):
+        write(run.folder / f"attempts/{key[:16]}.1/events.jsonl", told("phase", stage=key))
     follower = Follower(run)
     assert [(e["kind"], e["stage"]) for e in follower.poll()] == [
-        ("start", ""), ("start", ""), ("start", ""), ("end", ""), ("phase", "t2"),
+        ("start", ""), ("start", ""), ("start", ""), ("end", ""), ("phase", SECOND),
     ]  # fmt: skip
-    write(run.folder / "attempts/t2.1/events.jsonl", told("metric", stage="t2"))
-    write(run.events, ended("t2", 1.0))
+    write(run.folder / f"attempts/{SECOND[:16]}.1/events.jsonl", told("metric", stage=SECOND))
+    write(run.events, ended(SECOND, 1.0))
     assert [e["kind"] for e in follower.poll()] == ["metric", "end"]
     assert follower.poll() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "attempt"), [(FIRST, "1/../../../elsewhere"), ("../../elsewhere", 1)]
+)
+def test_an_attempt_that_climbs_is_not_followed(tmp_path: Path, key: str, attempt: object) -> None:
+    run = Run(Home(tmp_path), "toy")
+    write(run.events, told("start", key=key, attempt=attempt))
+    climbed = (run.folder / "attempts" / f"{key[:16]}.{attempt}").resolve()
+    write(climbed / "events.jsonl", told("phase", name="somebody's own"))
+    assert [e["kind"] for e in Follower(run).poll()] == ["start"]
