@@ -112,6 +112,7 @@ def test_of_the_past_a_late_follower_reads_what_the_supervisor_said(tmp_path: Pa
 )
 def test_an_attempt_that_climbs_is_not_followed(tmp_path: Path, key: str, attempt: object) -> None:
     run = Run(Home(tmp_path), "toy")
+    (run.folder / "attempts" / f"{FIRST[:16]}.1").mkdir(parents=True)
     write(run.events, told("start", key=key, attempt=attempt))
     climbed = (run.folder / "attempts" / f"{key[:16]}.{attempt}").resolve()
     write(climbed / "events.jsonl", told("phase", name="somebody's own"))
