@@ -1,17 +1,19 @@
 """What the engine adds to the stages it runs: wall time, time between stages, memory, supervision.
 
-    python benchmarks/engine_overhead.py [--cores 2] [--rounds 3] [--many 35]
+    python benchmarks/engine_overhead.py [--cores 2] [--rounds 3] [--many 35] [--idle 20]
 
 The quickstart by `chelate run`, against the same stages as plain functions (no store, no leases, no
 events, nothing made durable) in processes forked after `import torch`, as many as there are workers,
 the longest way to the end first; turn by turn, start of Python and import of torch included in both.
 Then `--many` seeds of a plan of tiny stages (57 a seed) with one worker: what a stage costs beside
-its own work, how the worker's memory grows, and what of a core the supervisor takes.
+its own work, how the worker's memory grows, and what of a core the supervisor takes; and the last
+once more beside a long stage, when it has nothing to do.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--many", type=int, default=35)
     parser.add_argument("--seeds", type=int, default=5, help="of the quickstart; it has 5")
+    parser.add_argument("--idle", type=float, default=20.0, help="seconds to look at")
     parser.add_argument("--plain", type=Path)
     options = parser.parse_args()
     if options.plain:
@@ -55,6 +58,8 @@ def main() -> None:
         against_functions(options.cores, options.rounds, options.seeds)
     if options.many:
         many_stages(options.many)
+    if options.idle:
+        idle(options.idle)
 
 
 def against_functions(cores: int, rounds: int, seeds: int) -> None:
@@ -159,6 +164,37 @@ def many_stages(seeds: int) -> None:
     told = ", ".join(f"{peaks[mark]:.0f} MiB after {mark + 1}" for mark in marks)
     print(f"worker's memory at most: {told}")
     print(f"supervisor: {100 * supervising / taken:.1f} % of a core at that pace")
+
+
+def idle(seconds: float) -> None:
+    """What a supervisor takes of a core while one long stage is under way."""
+    words = ["run", "quickstart", "--seeds", "0", "--detach", "--json"]
+    words += [
+        word for key in ("train.epochs=100000", "compute.workers=1") for word in ("--set", key)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, *chelate(*words, "--home", folder)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        [run] = Path(folder).glob("runs/*")
+        while not any(event["data"].get("kind") == "train" for event in started(run)):
+            time.sleep(0.2)
+        supervisor = psutil.Process(json.loads((run / "supervisor.json").read_bytes())["pid"])
+        before = supervisor.cpu_times()
+        time.sleep(seconds)
+        after = supervisor.cpu_times()
+        subprocess.run(
+            [sys.executable, *chelate("stop", run.name, "--home", folder)], check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    taken = after.user + after.system - before.user - before.system
+    print(f"supervisor beside one long stage: {100 * taken / seconds:.2f} % of a core")
+
+
+def started(run: Path) -> list[dict[str, Any]]:
+    return [e for e in EventTail(run / "events.jsonl").read() if e["kind"] == "start"]
 
 
 def ended(home: Path) -> list[dict[str, Any]]:
