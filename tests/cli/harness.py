@@ -6,6 +6,7 @@ needs it first) and copied by the tests that change it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any, NoReturn, TypeVar
 import psutil
 
 T = TypeVar("T")
+Command = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = str(Path(sys.executable).parent / "chelate")
 PATIENCE = 120.0  # seconds: only ever reached when something hangs
@@ -113,9 +115,27 @@ def chelate(
     return finish(start(*words, cwd=cwd, **env))
 
 
-def run_json(preset: Path, home: Path, *words: str) -> dict[str, Any]:
+def called(
+    *words: str | Path, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """`chelate` in this process, in tens of milliseconds: for where the process is not the point.
+
+    It is no terminal's, and what it prints is caught where Python writes.
+    """
+    from typer.testing import CliRunner
+
+    from console.cli import app
+
+    with contextlib.chdir(cwd or Path.cwd()):
+        result = CliRunner().invoke(app, list(map(str, words)), env=env)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
+
+
+def run_json(preset: Path, home: Path, *words: str, command: Command = chelate) -> dict[str, Any]:
     """The document of a run that must succeed."""
-    done = chelate("run", preset, "--home", home, "--json", *words)
+    done = command("run", preset, "--home", home, "--json", *words)
     assert done.returncode == 0, done.stderr
     return strict_json(done.stdout)
 
@@ -234,7 +254,9 @@ class Computed:
         return Path(shutil.copytree(self.home, folder / "home"))
 
 
-def computed(base: Path, name: str = "tiny", text: str = TINY) -> Computed:
+def computed(
+    base: Path, name: str = "tiny", text: str = TINY, command: Command = chelate
+) -> Computed:
     """The session's home for one preset, below `base`; the first process to ask computes it."""
     folder = base / f"chelate-{name}"
     folder.mkdir(exist_ok=True)
@@ -243,7 +265,7 @@ def computed(base: Path, name: str = "tiny", text: str = TINY) -> Computed:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not answer.exists():
             preset.write_text(text)
-            document = run_json(preset, folder / "home")
+            document = run_json(preset, folder / "home", command=command)
             answer.write_text(json.dumps(document))
     return Computed(folder / "home", preset, json.loads(answer.read_text()))
 

@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: one nursery and one undisturbed run a session, a trial a test."""
+"""Fixtures of the fault tests: one undisturbed run a session, a trial a test."""
 
 from __future__ import annotations
 
@@ -14,14 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
 from harness import hashes, session_folder
-from trials import LONG, PRESETS, SMALL, Nursery, Trial, create
-
-
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
-    yield made
-    made.end()
+from nursery import Nursery
+from trials import LONG, PRESETS, SMALL, Trial, create
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from harness import until
-from trials import LONG, SMALL, Nursery, Trial, create
+from nursery import Nursery
+from trials import LONG, SMALL, Trial, create
 
 from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.events import EventWriter

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import until
-from trials import SMALL, Nursery, Trial, create
+from nursery import Nursery
+from trials import SMALL, Trial, create
 
 from engine.jobs.crashpoints import POINTS, VARIABLE
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trials import SMALL, Nursery, Trial, create
+from nursery import Nursery
+from trials import SMALL, Trial, create
 
 SECRET = "hunter2-and-nobody-else-knows"
 

@@ -138,7 +138,7 @@ def test_a_terminal_that_is_closed(
 ) -> None:
     """The real command on a terminal of its own; everything else here forks."""
     home, preset = tmp_path / "home", tmp_path / "small.toml"
-    preset.write_text(SMALL)
+    preset.write_text(SMALL + "[compute]\nworkers = 1\n")
     ours, theirs = pty.openpty()
     console = subprocess.Popen(
         [COMMAND, "run", str(preset), "--home", str(home)],

@@ -1,9 +1,7 @@
-"""What the fault tests share: presets, a nursery of processes, trials, and what must hold after."""
+"""What the fault tests share: presets, trials, and what must hold after."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass, field
@@ -14,10 +12,11 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
-from harness import DATA, environment, hashes, objects, unhealthy, until
+from harness import DATA, hashes, objects, unhealthy, until
+from nursery import Nursery, is_alive
 
 from engine.jobs import runs
-from engine.jobs.devices import Slot
+from engine.jobs.devices import Resources
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home
 from engine.jobs.runs import Run
@@ -41,49 +40,6 @@ LONG += "[compute]\ncheckpoint_seconds = 0.02\nworkers = 1\n"
 PRESETS = {"small": SMALL, "long": LONG}
 
 
-class Nursery:
-    """Starts supervisors (see nursery.py), and knows every process that came of them."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment(**Slot("cpu:0", "cpu").environment(1)),
-            text=True,
-        )
-        self._answer()
-
-    def _answer(self) -> int:
-        assert self._process.stdout is not None
-        return int(json.loads(self._process.stdout.readline())["pid"])
-
-    def supervise(self, run: Run, workers: int, env: dict[str, str], **options: Any) -> int:
-        """The pid of a new supervisor."""
-        told = json.dumps({"device": "cpu", "workers": workers})
-        argv = ["--home", str(run.home.root), "--run", run.id, "--resources", told]
-        log = str(run.folder / "supervisor.log")
-        order = {"argv": argv, "env": env, "options": options, "log": log}
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def processes(self) -> list[psutil.Process]:
-        found = psutil.Process(self._process.pid).children(recursive=True)
-        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
-
-    def clear(self) -> None:
-        for process in self.processes():
-            process.kill()
-        until(lambda: not self.processes(), 10)
-
-    def end(self) -> None:
-        self.clear()
-        self._process.kill()
-        self._process.communicate()
-
-
 @dataclass
 class Trial:
     """A run of a test's own, and its processes."""
@@ -99,7 +55,8 @@ class Trial:
         return self.run.home.root
 
     def start(self, workers: int = 2, env: dict[str, str] | None = None, **options: Any) -> None:
-        pid = self.nursery.supervise(self.run, workers, env or {}, **{**self.options, **options})
+        resources = Resources("cpu", workers=workers)
+        pid = self.nursery.supervise(self.run, resources, env or {}, **{**self.options, **options})
         self.supervisor = psutil.Process(pid)
 
     def workers(self) -> list[psutil.Process]:
@@ -146,13 +103,6 @@ class Trial:
         """Whether a stage of the kind has begun and not ended."""
         keys = [e["data"]["key"] for e in self.events("start") if e["data"].get("kind") == kind]
         return any(not self.run.store.has(key) for key in keys)
-
-
-def is_alive(process: psutil.Process | None) -> bool:
-    try:
-        return process is not None and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def said(run: Run) -> str:

@@ -1,6 +1,6 @@
 """Supervisors and workers by fork, from a process that has loaded torch: milliseconds, not seconds.
 
-    {"argv": [...], "env": {...}, "options": {...}} on stdin → {"pid": n} on stdout
+    {"argv": [...], "env": {...}, "log": path, "options": {...}} on stdin → {"pid": n} on stdout
 
 What runs is the engine's own supervisor and worker; only starting a program is replaced by forking
 one. (Nothing has computed yet in this process: a fork after OpenMP has started threads would hang.)
@@ -14,6 +14,7 @@ which the clock is set back while the first stages run), `checkpoints` (as many 
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -27,6 +28,11 @@ from types import SimpleNamespace
 from typing import Any
 
 SUBREAPER = 36
+# What a worker would load stage by stage (torch._dynamo at the first step of an optimizer).
+LOADED = (
+    "PIL.Image", "safetensors.torch", "scipy.stats", "torch._dynamo", "engine.lab.stages",
+    "engine.lab.models._layers", "engine.jobs.session", "engine.jobs.worker",
+)  # fmt: skip
 
 
 class Forked:
@@ -74,6 +80,7 @@ def become(argv: list[str], output: int, env: Any, stdin: int, keep: set[int]) -
             if int(name) > 2 and int(name) not in keep:
                 os.closerange(int(name), int(name) + 1)
         os.environ |= env
+        gc.unfreeze = lambda: None  # what was loaded before the fork is looked at by nobody
         sys.stdin = os.fdopen(0, closefd=False)
         sys.argv = ["worker", *argv]
         worker.main()
@@ -94,6 +101,7 @@ def supervise(order: dict[str, Any]) -> None:
         null = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
+        os.environ.clear()
         os.environ |= order["env"]
         crashpoints.arm(os.environ)
         hired.subprocess = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)
@@ -134,9 +142,10 @@ def alter(options: dict[str, Any]) -> None:
 def main() -> None:
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone at once
-    # The optimizer's first step would load torch._dynamo.
-    for name in ("PIL.Image", "safetensors.torch", "torch._dynamo", "engine.lab.stages"):
+    for name in LOADED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a child that looks at it all would make it its own, page by page
 
     print(json.dumps({"pid": os.getpid()}), flush=True)
     for line in sys.stdin:
