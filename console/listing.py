@@ -69,7 +69,10 @@ def imported_from(run: Run) -> str | None:
 
 
 def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
+    from engine.jobs.backends import dispatch
+
     run = runs.find(Home(resolve_home(home)), run_id)
+    waits = dispatch.look_again(run)
     found = runs.survey(run.plan, run.store)
     kinds = Counter(stage.kind for stage in run.plan.stages.values())
     left = Counter(stage.kind for stage in found.missing)
@@ -79,12 +82,12 @@ def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
         for stage in found.missing
         if exits.get(stage.key, {}).get("outcome") == "failed"
     ]
+    reason = waits or run.reason()
     if as_json:
         stages = {kind: {"all": kinds[kind], "missing": left[kind]} for kind in kinds}
-        told = {**_facts(run), "folder": str(run.folder), "stages": stages, "failed": failed}
-        say_json(told | {"facts": run.facts})
+        told = {**_facts(run), "reason": reason, "folder": str(run.folder), "failed": failed}
+        say_json(told | {"stages": stages, "facts": run.facts})
         return
-    reason = run.reason()
     say(f"{run.id}: {run.state()}{f' ({reason})' if reason else ''}")
     if (host := imported_from(run)) is not None:
         say(f"  {from_where(host)}, not computed here")

@@ -22,6 +22,7 @@ from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
 
 POLL = 0.1  # seconds
+ASK = 15.0  # seconds before asking a cluster again why a run waits
 Take = Callable[[list[Event]], None]
 Watch = Callable[[Run, Progress, Follower, "subprocess.Popen[bytes] | None"], bool]
 
@@ -147,8 +148,14 @@ def _follow(
     With `process` (we started the run) Ctrl-C asks it to stop, and a second one kills it.
     """
     interrupted = 0
+    asked, told = -ASK, ""
     while True:
         try:
+            if process is None and time.monotonic() - asked > ASK:
+                asked, before = time.monotonic(), told
+                told = dispatch.look_again(run)
+                if told and told != before:
+                    complain(f"chelate: {told}")
             # In this order: events written before the end must not be missed.
             over = process.poll() is not None if process else not run.supervised()
             over = over and not run.supervised()

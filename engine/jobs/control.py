@@ -215,7 +215,7 @@ def resume(run: Run) -> subprocess.Popen[bytes] | None:
     """Go on from the store, with what failed, too: the new supervisor, or None if the one that was
     pausing goes on or a cluster does it. Raises BadInput if that cannot work here: it is running, it
     was imported, files cannot be read, or the device is not there."""
-    from engine.jobs.backends.dispatch import start
+    from engine.jobs.backends import dispatch
     from engine.jobs.devices import Resources
 
     if run.imported is not None:
@@ -224,6 +224,7 @@ def resume(run: Run) -> subprocess.Popen[bytes] | None:
             f"`chelate presets save {run.id} mine.toml`, then `chelate run mine.toml`."
         )
     paused = Order.PAUSE.take(run.folder)
+    dispatch.look_again(run)
     if _lives(run):
         if paused:
             return None
@@ -232,7 +233,7 @@ def resume(run: Run) -> subprocess.Popen[bytes] | None:
     kind = str(run.facts.get("device") or "cpu")
     # The plan's keys are those of a kind of device; the preset may have been overruled.
     wanted = compute.device if compute.device.startswith(kind) else kind
-    return start(run, compute, Resources.of(compute, wanted))
+    return dispatch.start(run, compute, Resources.of(compute, wanted))
 
 
 def retry(run: Run) -> tuple[int, subprocess.Popen[bytes] | None]:

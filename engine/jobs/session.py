@@ -23,10 +23,8 @@ from engine.jobs.devices import Resources
 from engine.jobs.home import Home, write_json
 from engine.jobs.lease import process_identity
 from engine.jobs.orders import Order
-from engine.jobs.placing import Pool
 from engine.jobs.runs import Run
-from engine.jobs.supervisor import Supervisor
-from engine.spec.errors import BadInput
+from engine.jobs.supervisor import Supervisor, supervise
 
 
 def start(run: Run, resources: Resources) -> subprocess.Popen[bytes]:
@@ -46,25 +44,20 @@ def session(run: Run, resources: Resources, asked: list[int]) -> bool:
     come at the last moment. `asked`: signals that came while nobody worked."""
     ended = run.folder / "session.json"
     ended.unlink(missing_ok=True)
-    outcome, reason = "failed", ""
-    try:
-        supervisor = Supervisor(run, Pool(resources.slots(), resources), resources)
+
+    def ready(supervisor: Supervisor) -> None:
         listen(supervisor.stop)
         if asked:
             supervisor.stop()
-        outcome = supervisor.work()
-        reason = supervisor.reason(outcome)
-    except BadInput as error:
-        reason = str(error)
-    except Exception as error:
-        reason = f"the supervisor failed: {type(error).__name__}: {error}"
-        raise
-    finally:
+
+    def tell(outcome: str, reason: str) -> None:
         listen(lambda number, _: asked.append(number))
         Order.STOP.take(run.folder)
         if outcome != "paused":
             Order.PAUSE.take(run.folder)
         write_json(ended, {"v": 1, "outcome": outcome, "reason": reason, "t": time.time()})
+
+    outcome = supervise(run, resources, ready=ready, tell=tell)
     if outcome == "paused":
         return Order.PAUSE.given(run.folder)
     return outcome == "stopped" or not Order.RETRY.given(run.folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from engine.jobs.crashpoints import crash_here
@@ -23,6 +24,7 @@ from engine.jobs.post import Post
 from engine.jobs.records import Record
 from engine.jobs.runs import Run, survey
 from engine.jobs.schedule import Fate, Schedule
+from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
 
 TRIES = 2  # of a stage whose worker died under it
@@ -306,6 +308,34 @@ class Supervisor:
     def stop(self, *_: object) -> None:
         """The signal handler: only sets a flag, which the loop sees within a quarter of a second."""
         self.stopping = True
+
+
+def supervise(
+    run: Run,
+    resources: Resources,
+    post: Post | None = None,
+    *,
+    ready: Callable[[Supervisor], object],
+    tell: Callable[[str, str], object],
+) -> str:
+    """Work through a run and `tell` outcome and reason, whatever happens; returns the outcome.
+
+    `ready` gets the supervisor before it begins, to stop it by.
+    """
+    outcome, reason = "failed", ""
+    try:
+        supervisor = Supervisor(run, Pool(resources.slots(), resources), resources, post)
+        ready(supervisor)
+        outcome = supervisor.work()
+        reason = supervisor.reason(outcome)
+    except BadInput as error:
+        reason = str(error)
+    except Exception as error:
+        reason = f"the supervisor failed: {type(error).__name__}: {error}"
+        raise
+    finally:
+        tell(outcome, reason)
+    return outcome
 
 
 def _fate_of(record: Record | None) -> Fate:

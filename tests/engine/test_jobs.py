@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from harness import TINY, chelate, environment
 
-from engine.jobs import runs
+from engine.jobs import control, runs
 from engine.jobs.backends import dispatch, slurm
 from engine.jobs.backends.jobs import (
     SILENCE,
@@ -159,7 +159,7 @@ def test_a_job_learns_what_the_others_ended(run: Run) -> None:
 
 @pytest.fixture
 def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An sbatch that writes down its arguments and takes the job as number 7."""
+    """An sbatch that writes down its arguments and takes the job as number 7, which then waits."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "sbatch").write_text(
@@ -167,7 +167,16 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (folder / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    queue_says(tmp_path / "asked", "7_0|PENDING|(Priority)")
     return tmp_path / "asked"
+
+
+def queue_says(sbatch: Path, *lines: str, stderr: str = "", code: int = 0) -> None:
+    """What squeue answers from now on."""
+    squeue = sbatch.parent / "bin" / "squeue"
+    told = "".join(f"echo '{line}'\n" for line in lines)
+    squeue.write_text(f"#!/bin/sh\n{told}echo '{stderr}' >&2\nexit {code}\n")
+    squeue.chmod(0o755)
 
 
 def test_everything_goes_to_sbatch_as_asked(run: Run, sbatch: Path) -> None:
@@ -269,6 +278,46 @@ def test_only_a_job_that_nobody_cancelled_queues_itself_again(
         with pytest.raises(BadInput, match="cancelled"):
             slurm.requeue()
         assert not (sbatch.parent / "requeued").exists()
+
+
+def test_why_a_run_waits_is_in_slurms_words(run: Run, sbatch: Path) -> None:
+    submitted(run)
+    queue_says(
+        sbatch, "7_0|PENDING|(Priority)", "7_1|PENDING|(Priority)", "7_2|PENDING|(\033[2JResources)"
+    )
+    assert dispatch.look_again(run) == "waits in Slurm's queue: Priority (2), Resources (1)"
+    assert run.state() == "queued"
+
+
+def test_jobs_that_slurm_has_lost_are_lost_until_one_begins(run: Run, sbatch: Path) -> None:
+    """A controller that crashes can forget that it was asked to start a job again."""
+    made = submitted(run)
+    begun(made, "7_0").end("requeued", "Slurm wanted the node back")
+    queue_says(sbatch, stderr="slurm_load_jobs error: Connection refused", code=1)
+    assert dispatch.look_again(run) == ""
+    assert run.state() == "queued"  # who does not answer has not forgotten
+    queue_says(sbatch, "7_0|COMPLETING|node1")
+    assert dispatch.look_again(run) == ""
+    assert run.state() == "queued"
+    queue_says(sbatch, stderr="slurm_load_jobs error: Invalid job id specified", code=1)
+    assert dispatch.look_again(run) == ""
+    assert run.state() == "lost"
+    assert "Slurm no longer knows its jobs" in run.reason()
+    assert not run.supervised()
+    late = begun(made, "7_0", "1")  # Slurm starts a job at least once
+    assert run.state() == "running"
+    late.end("done", "")
+    assert run.state() == "done"
+
+
+def test_what_slurm_has_lost_can_be_resumed_at_once(run: Run, sbatch: Path) -> None:
+    made = submitted(run)
+    with pytest.raises(BadInput, match="is running"):
+        control.resume(run)
+    queue_says(sbatch)
+    assert control.resume(run) is None
+    assert submissions(run.folder)[-1] != made
+    assert run.state() == "queued"
 
 
 # --- a job at work, without Slurm ----------------------------------------------------------------

@@ -169,7 +169,11 @@ def test_killing_leaves_nothing_behind(tmp_path: Path) -> None:
     assert run.state() == "stopped"
 
 
-@pytest.mark.slow
+@pytest.mark.fault(
+    "Slurm: `scancel` by hand",
+    seen="state stopped; resume submits the rest",
+    happened="no job queued itself again; the next submission went on",
+)
 def test_cancelled_by_hand_is_stopped_and_goes_on(tmp_path: Path) -> None:
     """`scancel` without a word to chelate: the job does not queue itself again behind our back."""
     preset = tmp_path / "long.toml"
@@ -186,7 +190,11 @@ def test_cancelled_by_hand_is_stopped_and_goes_on(tmp_path: Path) -> None:
     assert not unhealthy(run.home.root)
 
 
-@pytest.mark.slow
+@pytest.mark.fault(
+    "Slurm: the node goes down",
+    seen="state queued, with Slurm's reason, then running; done",
+    happened="Slurm started the jobs again when a node came up; they went on from the store",
+)
 def test_a_node_that_goes_down_gives_its_jobs_to_the_next(tmp_path: Path) -> None:
     preset = tmp_path / "long.toml"
     preset.write_text(LONG)

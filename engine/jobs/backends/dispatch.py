@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from typing import TYPE_CHECKING
 
 from engine.jobs.devices import Resources
 from engine.jobs.orders import Order
 from engine.jobs.runs import Run
+from engine.spec.errors import BadInput
 
 if TYPE_CHECKING:
     from engine.spec.experiment import Compute
@@ -20,6 +22,7 @@ def start(run: Run, compute: Compute, resources: Resources) -> subprocess.Popen[
     if compute.backend != "slurm":
         resources.slots()  # what is not there is said now, not in a file
     Order.PAUSE.take(run.folder)
+    look_again(run)
     if not run.supervised():
         for order in Order:  # given to an earlier session
             order.take(run.folder)
@@ -33,3 +36,15 @@ def start(run: Run, compute: Compute, resources: Resources) -> subprocess.Popen[
     from engine.jobs.session import start as start_here
 
     return start_here(run, resources)
+
+
+def look_again(run: Run) -> str:
+    """Why a run waits for a cluster, as that cluster says; "" if it does not wait, or nobody answers.
+    What the cluster has lost is lost from then on."""
+    if run.state() != "queued" or not (run.folder / "slurm").exists():
+        return ""
+    from engine.jobs.backends.slurm import ask_about
+
+    with contextlib.suppress(BadInput):
+        return ask_about(run)
+    return ""

@@ -2,6 +2,7 @@
 
 runs/<id>/slurm/<n>/submitted.json        the n-th submission: Slurm's job, how many, when
 runs/<id>/slurm/<n>/job.sh, *.out         the batch script, what the jobs printed
+runs/<id>/slurm/<n>/forgotten.json        Slurm no longer knows jobs that were still to come
 runs/<id>/slurm/<n>/jobs/<job>.<start>/   one start of one job, by its only writer:
     events.jsonl  beat (touched while it lives)  session.json (how it ended)  workers.log
 
@@ -28,6 +29,8 @@ from engine.jobs.lease import process_identity
 BEAT = 10.0  # seconds between signs of life
 LOOK = 2.0  # seconds between looks at what the other jobs have done
 SILENCE = 300.0  # seconds without one, nor a word how it ended, after which a start is given up
+FORGOTTEN = "forgotten.json"
+WAITS = "waits in Slurm's queue"
 JobsState = Literal["queued", "running", "done", "failed", "stopped", "paused", "lost"]
 
 
@@ -118,7 +121,13 @@ class Submission:
             return "lost", "it never reached Slurm"
         if "idle" in ended and "requeued" not in ended:
             return "lost", "its jobs found nothing left that they could do"
-        return "queued", "waits in Slurm's queue"
+        if (self.folder / FORGOTTEN).exists():
+            return "lost", "Slurm no longer knows its jobs; `chelate resume` submits what is left"
+        return "queued", WAITS
+
+    def forget(self) -> None:
+        """Slurm has: unless one of the jobs does begin after all, they are lost."""
+        write_json(self.folder / FORGOTTEN, {"v": 1, "t": time.time()})
 
 
 def submissions(run: Path) -> list[Submission]:

@@ -14,12 +14,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine.jobs.backends.jobs import Submission, begin_submission, submissions
+from engine.jobs.backends.jobs import WAITS, Submission, begin_submission, submissions
 from engine.jobs.devices import Resources
-from engine.jobs.events import EventWriter
+from engine.jobs.events import EventWriter, strip_control
 from engine.jobs.home import write_atomic, write_json
 from engine.jobs.orders import Order
 from engine.jobs.runs import Run
@@ -123,6 +124,25 @@ def queue(submission: Submission) -> list[Queued]:
         raise
     lines = (line.split("|", 2) for line in answer.splitlines())
     return [Queued(*words) for words in lines if len(words) == 3]
+
+
+def ask_about(run: Run) -> str:
+    """Why a run does not begin or go on, in one line; "" where it does not wait in Slurm's queue.
+
+    Slurm may have lost what our files take for queued: a crash can cost it a requeue. That is written
+    down, and from then on the run is lost. Raises BadInput if Slurm does not answer.
+    """
+    found = submissions(run.folder)
+    if run.state() != "queued" or not found or not found[-1].facts():
+        return ""
+    waiting = [job for job in queue(found[-1]) if job.state == "PENDING"]
+    if waiting:
+        reasons = Counter(job.reason.strip("()") for job in waiting)
+        told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        return f"{WAITS}: {strip_control(told)}"
+    if not queue(found[-1]) and run.state() == "queued":  # nor did one begin meanwhile
+        found[-1].forget()
+    return ""
 
 
 def stop(run: Run, kill: bool = False) -> None:

@@ -21,10 +21,9 @@ from engine.jobs.backends.jobs import Others, Sign, Start, Submission, begin_sta
 from engine.jobs.devices import Resources
 from engine.jobs.home import Home
 from engine.jobs.orders import Order
-from engine.jobs.placing import Pool
 from engine.jobs.post import Post
 from engine.jobs.runs import Run
-from engine.jobs.supervisor import Supervisor
+from engine.jobs.supervisor import Supervisor, supervise
 from engine.spec.errors import BadInput
 
 HELD_WAIT = 5.0  # seconds before asking again for a stage that another job computes
@@ -32,22 +31,16 @@ HELD_WAIT = 5.0  # seconds before asking again for a stage that another job comp
 
 def work(run: Run, resources: Resources, start: Start, post: Post) -> str:
     """Compute what there is to compute; returns the outcome, which the start's folder tells, too."""
-    outcome, reason = "failed", ""
-    try:
-        supervisor = Supervisor(run, Pool(resources.slots(), resources), resources, post)
+
+    def ready(supervisor: Supervisor) -> None:
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
-        outcome = supervisor.work()
-        reason = supervisor.reason(outcome)
-    except BadInput as error:
-        reason = str(error)
-    except Exception as error:
-        reason = f"the job failed: {type(error).__name__}: {error}"
-        raise
-    finally:
+
+    def tell(outcome: str, reason: str) -> None:
         if outcome != "stopped" or Order.STOP.given(run.folder):
             start.end(outcome, reason)
-    return outcome
+
+    return supervise(run, resources, post, ready=ready, tell=tell)
 
 
 def again(run: Run, start: Start) -> None:
