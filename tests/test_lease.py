@@ -28,6 +28,7 @@ from engine.jobs.lease import (
     sweep_leases,
 )
 from engine.spec.errors import BadInput
+from tests.small_process import in_a_small_process
 
 KEY = "ab" * 32
 ROOT = Path(__file__).resolve().parent.parent
@@ -302,6 +303,7 @@ def test_probes_do_not_disturb_the_acquirer(tmp_path: Path) -> None:
             acquire(tmp_path).release()
 
 
+@in_a_small_process
 def test_acquire_killed_at_every_line(tmp_path: Path) -> None:
     """Whatever it leaves, the next one gets the lease at once, with a greater attempt."""
     last, number = 0, 0

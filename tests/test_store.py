@@ -19,6 +19,7 @@ from engine.jobs.home import Home, resolve_home, write_atomic, write_json
 from engine.jobs.lease import process_identity
 from engine.jobs.store import Damaged, Store, Work
 from engine.spec.errors import BadInput
+from tests.small_process import in_a_small_process
 
 KEY = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -286,7 +287,8 @@ def test_copied_store_is_still_ok(store: Store, tmp_path: Path) -> None:
 # --- crashes ----------------------------------------------------------------------------------
 
 
-def test_commit_killed_at_every_line_is_whole_or_absent(store: Store) -> None:
+@in_a_small_process
+def test_commit_killed_at_every_line_is_whole_or_absent(store: Store, tmp_path: Path) -> None:
     """And what was killed is swept, and the same key can be committed afterwards."""
     (store.root / "objects").mkdir(parents=True)
     number, whole = 1, 0
@@ -311,7 +313,8 @@ def test_commit_killed_at_every_line_is_whole_or_absent(store: Store) -> None:
     assert list((store.root / "work").iterdir()) == []
 
 
-def test_discard_killed_at_every_line_is_whole_or_absent(store: Store) -> None:
+@in_a_small_process
+def test_discard_killed_at_every_line_is_whole_or_absent(store: Store, tmp_path: Path) -> None:
     commit(store)
     number = 1
     while die_at_line(number, lambda: store.discard(KEY, "test")):
