@@ -55,6 +55,15 @@ def values(document: dict[str, Any]) -> list[str]:
     return sorted(json.dumps(row, sort_keys=True) for row in told)
 
 
+def run_headless(preset: Path, home: Path) -> subprocess.Popen[str]:
+    """`chelate run PRESET --json` in a new home: nothing can come from a store."""
+    assert not home.exists()
+    command = [sys.executable, "-m", "console.cli", "run", str(preset), "--home", str(home)]
+    return subprocess.Popen(
+        [*command, "--json"], env=os.environ | THREAD, stdout=subprocess.PIPE, text=True
+    )
+
+
 def test_composed_watched_and_exported_then_the_same_headless(tmp_path: Path) -> None:
     preset, exported = tmp_path / "two.toml", tmp_path / "two.json"
     with Terminal(*console(tmp_path / "home"), env=THREAD) as terminal:
@@ -65,6 +74,10 @@ def test_composed_watched_and_exported_then_the_same_headless(tmp_path: Path) ->
         terminal.until("title: text")
         set_key(terminal, "seeds", "0, 1")
         set_key(terminal, "budgets", "0.2, 0.4")
+        part(terminal, "data")
+        terminal.send(TAB)
+        terminal.until("limit_train: whole number")
+        set_key(terminal, "limit_train", "1000")
         part(terminal, "train")
         terminal.send(TAB)
         terminal.until("epochs: whole number")
@@ -72,6 +85,10 @@ def test_composed_watched_and_exported_then_the_same_headless(tmp_path: Path) ->
         part(terminal, "method retrain-fresh")
         terminal.send("d")
         terminal.until_true(lambda: "retrain-fresh" not in terminal.text, "drop")
+        terminal.down_to("compute")
+        terminal.send(TAB)
+        terminal.until("device: text")
+        set_key(terminal, "workers", "1")
         terminal.until("stages, 0 stored")
 
         terminal.send("s")
@@ -93,6 +110,7 @@ def test_composed_watched_and_exported_then_the_same_headless(tmp_path: Path) ->
 
         terminal.until_true(over, "end of the run", PATIENCE)
         assert len(seen) >= 3, "the histogram did not move"
+        headless = run_headless(preset, tmp_path / "other")  # computes while the console goes on
         last, means = look(terminal)[1], []
         for number in range(last, 0, -1):
             terminal.until_true(lambda n=number: look(terminal)[0] == n, f"look {number}")
@@ -114,13 +132,7 @@ def test_composed_watched_and_exported_then_the_same_headless(tmp_path: Path) ->
         assert terminal.ended()
     composed = json.loads(exported.read_text())
 
-    other = tmp_path / "other"
-    assert not other.exists(), "nothing can come from a store"
-    argv = ["run", str(preset), "--home", str(other), "--json"]
-    told = subprocess.run(
-        [sys.executable, "-m", "console.cli", *argv],
-        env=os.environ | THREAD, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    headless = json.loads(told.stdout)
+    out, _ = headless.communicate(timeout=PATIENCE)
+    assert headless.returncode == 0
     assert len(composed["rows"]) > 20
-    assert values(composed) == values(headless)
+    assert values(composed) == values(json.loads(out))
