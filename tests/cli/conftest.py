@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness import TINY, Computed, computed, session_folder
+from harness import TINY, Computed, called, computed, session_folder
+from nursery import Nursery
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +18,9 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Computed:
-    return computed(session_folder(tmp_path_factory))
+def shared(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Computed:
+    with nursery.starts_all():
+        return computed(session_folder(tmp_path_factory), command=called)
 
 
 @pytest.fixture

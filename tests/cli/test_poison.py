@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from harness import DATA, TINY, Computed, run_json
+from harness import DATA, TINY, Computed, called, run_json
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
@@ -44,12 +44,13 @@ def imported(path: Path) -> str:
     return preset
 
 
+@pytest.mark.usefixtures("forked")
 def test_what_was_exported_gives_the_same_results(
     shared: Computed, exported: Path, tmp_path: Path
 ) -> None:
     preset = tmp_path / "again.toml"
     preset.write_text(imported(exported))
-    rows = run_json(preset, tmp_path / "home")["rows"]
+    rows = run_json(preset, tmp_path / "home", command=called)["rows"]
     assert {row["attack"] for row in rows} == {"imported"}
     strip = {"attack": None, "seconds": None}
     assert [row | strip for row in rows] == [row | strip for row in shared.document["rows"]]
@@ -92,11 +93,12 @@ def only(attack: str, audits: str = '{ name = "accuracy" }') -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_added_rows_leave_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Poison that is added: shown beside the rows it started from, exported, imported."""
     preset, home, out = tmp_path / "added.toml", tmp_path / "home", tmp_path / "out"
     preset.write_text(only('{ name = "appended-label-flip" }'))
-    made = run_json(preset, home)
+    made = run_json(preset, home, command=called)
     show = ("poison", "show", made["run"], "--home", home, "--rows", "2")
     text = invoke(*show).stdout
     assert "row 300, as" in text and "base, poison, difference" in text
@@ -133,13 +135,14 @@ def test_a_tables_row_is_a_strip_in_its_own_units() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_tables_poison_is_a_strip_within_its_bound(tmp_path: Path) -> None:
     preset, home, sheet = tmp_path / "table.toml", tmp_path / "home", tmp_path / "sheet.png"
     attack = '{ name = "gradient-matching", epsilon = 0.125, share = 0.05, targets = 1, steps = 8 }'
     text = only(attack).replace(DATA, 'data = { name = "bundled-table", table = "wine" }')
     assert DATA not in text
     preset.write_text(text)
-    run = run_json(preset, home)["run"]
+    run = run_json(preset, home, command=called)["run"]
     shown = invoke("poison", "show", run, "--home", home, "--rows", "2", "--out", sheet).stdout
     assert "full: 0.125" in shown
     with Image.open(sheet) as page:
@@ -164,6 +167,7 @@ def test_other_data_are_refused_before_anything_runs(exported: Path, tmp_path: P
     assert MANIFEST in invoke("plan", preset, "--home", tmp_path / "home", code=2).stderr
 
 
+@pytest.mark.usefixtures("forked")
 def test_rows_that_were_cut_off_for_validation_fail_with_a_reason(
     exported: Path, tmp_path: Path
 ) -> None:

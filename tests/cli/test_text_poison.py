@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from harness import run_json
+from harness import called, run_json
+from nursery import Nursery
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
@@ -33,6 +34,7 @@ model = { name = "gpt2", layers = 1, width = 16 }
 train = { epochs = 1, batch_size = 32, optimizer = "adamw" }
 methods = [{ name = "none" }]
 audits = [{ name = "accuracy" }, { name = "gaussian" }, { name = "attack-success" }]
+compute = { workers = 1 }  # one import of transformers
 attacks = [
     { name = "gaussian", share = 0.05, noise_std = 3.0 },
     { name = "text-trigger", share = 0.05 },
@@ -55,7 +57,7 @@ class Made:
         self.home, self.out = folder / "home", folder / "out"
         preset = folder / "texts.toml"
         preset.write_text(PRESET)
-        self.document: dict[str, Any] = run_json(preset, self.home)
+        self.document: dict[str, Any] = run_json(preset, self.home, command=called)
         self.run = self.document["run"]
         invoke("poison", "export", self.run, self.out, "--home", self.home)
 
@@ -80,8 +82,9 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return Made(tmp_path_factory.mktemp("texts"))
+def made(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Made:
+    with nursery.starts_all():
+        return Made(tmp_path_factory.mktemp("texts"))
 
 
 def again(folder: Path, tmp_path: Path, **changes: tuple[str, str]) -> Run:

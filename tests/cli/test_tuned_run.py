@@ -8,7 +8,7 @@ import pytest
 from harness import (
     DATA,
     Computed,
-    chelate,
+    called,
     computed,
     new_kinds,
     objects,
@@ -16,6 +16,7 @@ from harness import (
     session_folder,
     strict_json,
 )
+from nursery import Nursery
 
 TUNED = f"""
 title = "tuned"
@@ -39,12 +40,12 @@ name = "gd"
 [[methods]]
 name = "ssd"
 """
-ALONE = ("--set", "compute.workers=1")
 
 
 @pytest.fixture(scope="session")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Computed:
-    return computed(session_folder(tmp_path_factory), "tuned", TUNED)
+def tuned(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Computed:
+    with nursery.starts_all():
+        return computed(session_folder(tmp_path_factory), "tuned", TUNED, command=called)
 
 
 def test_a_tuned_run_tells_every_trial_and_names_what_was_chosen(tuned: Computed) -> None:
@@ -73,14 +74,15 @@ def test_a_tuned_run_tells_every_trial_and_names_what_was_chosen(tuned: Computed
     assert tuned.document["status"] == "done", "a trial that diverges is no failure of the run"
 
 
+@pytest.mark.usefixtures("forked")
 def test_nothing_is_computed_twice(tuned: Computed, tmp_path: Path) -> None:
     home, before = tuned.copy(tmp_path), objects(tuned.home)
-    assert run_json(tuned.preset, home) == tuned.document | {"home": str(home)}
+    assert run_json(tuned.preset, home, command=called) == tuned.document | {"home": str(home)}
     assert not new_kinds(home, before)
     # A smaller budget goes by the same choice; the search is not made again.
     more = tmp_path / "more.toml"
     more.write_text(TUNED.replace("[0.25, 0.5]", "[0.1, 0.25, 0.5]"))
-    document = run_json(more, home, *ALONE)
+    document = run_json(more, home, command=called)
     assert new_kinds(home, before) == {"unlearn": 4, "audit": 4}, "a step of gd does not fit"
     untimed = [{k: v for k, v in t.items() if k != "run"} for t in document["tuning"]]
     assert untimed == [{k: v for k, v in t.items() if k != "run"} for t in tuned.document["tuning"]]
@@ -88,55 +90,56 @@ def test_nothing_is_computed_twice(tuned: Computed, tmp_path: Path) -> None:
 
 def test_compare_and_report_have_the_trials(tuned: Computed, tmp_path: Path) -> None:
     where = ("--home", tuned.home)
-    told = strict_json(chelate("compare", tuned.run, *where, "--json").stdout)
+    told = strict_json(called("compare", tuned.run, *where, "--json").stdout)
     assert told["tuning"] == tuned.document["tuning"]
-    markdown = chelate("compare", tuned.run, *where, "--md").stdout
+    markdown = called("compare", tuned.run, *where, "--md").stdout
     for word in ("tuned lr=", "search TEE", "Tuning: 6 trials for 2 methods", "diverged", "chosen"):
         assert word in markdown
-    text = chelate("compare", tuned.run, *where).stdout
+    text = called("compare", tuned.run, *where).stdout
     assert "Tuning: 6 trials" in text and "oracle" not in text
-    done = chelate("report", tuned.run, *where, "--out", tmp_path / "page")
+    done = called("report", tuned.run, *where, "--out", tmp_path / "page")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "page" / "report.html").read_text()
     assert "Choice of hyper-parameters" in page and "diverged" in page
-    drawn = chelate("plot", "z", tuned.run, *where).stdout
+    drawn = called("plot", "z", tuned.run, *where).stdout
     assert "gd tuned lr=" in drawn
 
 
 def test_a_plan_shows_the_search_and_what_starts_anew(tuned: Computed, tmp_path: Path) -> None:
     home = tmp_path / "nothing"
-    told = strict_json(chelate("plan", tuned.preset, "--home", home, "--json").stdout)
+    told = strict_json(called("plan", tuned.preset, "--home", home, "--json").stdout)
     assert told["starts_anew"] == ["ssd"]
     assert 6.0 < told["search_tee"] < 7.0, "six trials of one TEE, and looking at them"
     assert told["tee_todo"] == told["tee"] > told["search_tee"]
-    text = chelate("plan", tuned.preset, "--home", home).stdout
+    text = called("plan", tuned.preset, "--home", home).stdout
     assert "Tuning: 2 searches, 6 settings" in text
     assert "starts anew for ssd" in text
-    one = chelate("plan", tuned.preset, "--home", home, "--set", "budgets=[0.5]").stdout
+    one = called("plan", tuned.preset, "--home", home, "--set", "budgets=[0.5]").stdout
     assert "anew" not in one
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_oracle_is_labelled_and_not_judged(tuned: Computed, tmp_path: Path) -> None:
     home = tuned.copy(tmp_path)
-    words = ("--set", "tune.objective='oracle'", "--set", "tune.methods=['gd']", *ALONE)
-    document = run_json(tuned.preset, home, *words)
+    words = ("--set", "tune.objective='oracle'", "--set", "tune.methods=['gd']")
+    document = run_json(tuned.preset, home, *words, command=called)
     rows = [r for r in document["rows"] if r["method"] == "gd" and r["primary"]]
     assert rows and all(r["variant"].startswith("oracle lr=") for r in rows)
     assert {r["verdict"] for r in rows} == {"oracle"}
     assert all("not judged" in r["reason"] for r in rows)
-    text = chelate("compare", document["run"], "--home", home).stdout
+    text = called("compare", document["run"], "--home", home).stdout
     assert "an upper bound" in text
 
 
 def test_methods_show_their_documented_grid() -> None:
-    text = chelate("methods", "gd").stdout
+    text = called("methods", "gd").stdout
     assert "documented grid" in text and "0.001, 0.003, 0.01, 0.03, 0.1" in text
-    assert strict_json(chelate("methods", "gd", "--json").stdout)["search"]["lr"][0] == 0.001
-    assert "documented grid" not in chelate("methods", "newton-head").stdout
+    assert strict_json(called("methods", "gd", "--json").stdout)["search"]["lr"][0] == 0.001
+    assert "documented grid" not in called("methods", "newton-head").stdout
 
 
 def test_bad_tuning_is_refused_before_anything_is_written(tuned: Computed, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    done = chelate("run", tuned.preset, "--home", home, "--set", "tune.grids.gd.lr=[0.1, -1]")
+    done = called("run", tuned.preset, "--home", home, "--set", "tune.grids.gd.lr=[0.1, -1]")
     assert done.returncode == 2 and not home.exists()
     assert f"{tuned.preset}: tune.grids.gd.lr = -1: should be greater than 0" in done.stderr

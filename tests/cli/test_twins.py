@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import Result
-from harness import Computed, run_json
+from harness import Computed, called, run_json
 from typer.testing import CliRunner
 
 from console.cli import app
@@ -93,7 +93,7 @@ def test_a_saved_preset_gives_the_same_run(shared: Computed, tmp_path: Path) -> 
     path = tmp_path / "mine.toml"
     invoke("presets", "save", shared.run, path, "--home", shared.home)
     home = shared.copy(tmp_path)
-    again = run_json(path, home)
+    again = run_json(path, home, command=called)
     assert again["rows"] == shared.document["rows"]
 
 
