@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from console.screens import live_view
-from console.screens.base import ConsoleScreen
-from console.viewmodel import OpenRun, Snapshot, Track
+from console.screens.steering import SteeringScreen
+from console.viewmodel import OpenRun, RunRow, Snapshot, Track
 from console.widgets import Column
 from console.widgets.chart import Chart
 from console.widgets.lists import FilterLine, Rows
@@ -15,7 +15,7 @@ from console.widgets.textview import TextView
 PANES = ("tracks", "curve", "look", "log", "facts")
 
 
-class LiveActions(ConsoleScreen):
+class LiveActions(SteeringScreen):
     def __init__(self) -> None:
         super().__init__()
         self._snapshot = Snapshot()
@@ -150,29 +150,8 @@ class LiveActions(ConsoleScreen):
     def action_tail(self) -> None:
         self.log_view.toggle_tail()
 
-    def action_stop(self) -> None:
-        from console.screens import acting
-
-        if self._snapshot.open is not None:
-            acting.stop(self.chelate, self._snapshot.open.row)
-
-    def action_resume(self) -> None:
-        from console.screens import acting
-
-        if self._snapshot.open is not None:
-            acting.resume(self.chelate, self._snapshot.open.row)
-
-    def action_hold(self) -> None:
-        from console.screens import acting
-
-        if self._snapshot.open is not None:
-            acting.hold(self.chelate, self._snapshot.open.row)
-
-    def action_retry(self) -> None:
-        from console.screens import acting
-
-        if self._snapshot.open is not None:
-            acting.retry(self.chelate, self._snapshot.open.row)
+    def run_at_hand(self) -> RunRow | None:
+        return self._snapshot.open.row if self._snapshot.open is not None else None
 
     def action_copy(self) -> None:
         told = self._snapshot.open

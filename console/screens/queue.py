@@ -10,8 +10,8 @@ from textual.containers import Container
 from textual.widgets import Static
 
 from console.screens import live_view
-from console.screens.base import ConsoleScreen
 from console.screens.runs import short_duration
+from console.screens.steering import SteeringScreen
 from console.themes import TONES, progress_bar, sign
 from console.viewmodel import OpenRun, RunRow, Snapshot, StageRow, fuzzy
 from console.widgets import Cell, Column, Row
@@ -29,7 +29,7 @@ RUN = "run:"  # keys of rows that are runs, not stages
 MOST = 2_000  # rows
 
 
-class QueueScreen(ConsoleScreen):
+class QueueScreen(SteeringScreen):
     MODE: ClassVar[str] = "queue"
     HELP: ClassVar[str] = (
         "The open run's stages: under way, failed, and waiting, the next first. A run has its own "
@@ -127,7 +127,7 @@ class QueueScreen(ConsoleScreen):
 
     # --- doing -----------------------------------------------------------------------------------
 
-    def _run_here(self) -> RunRow | None:
+    def run_at_hand(self) -> RunRow | None:
         """The run of the cursor: another one's row, or the open one."""
         key = self.table.cursor_key or ""
         if key.startswith(RUN):
@@ -135,7 +135,7 @@ class QueueScreen(ConsoleScreen):
         return self._snapshot.open.row if self._snapshot.open is not None else None
 
     def on_table_row_selected(self, event: Rows.RowSelected) -> None:
-        row = self._run_here()
+        row = self.run_at_hand()
         if row is not None:
             self.chelate.watch_run(row.id)
 
@@ -145,25 +145,6 @@ class QueueScreen(ConsoleScreen):
 
     def action_filter(self) -> None:
         self.query_one(FilterLine).open()
-
-    def action_stop(self) -> None:
-        self._act("stop")
-
-    def action_resume(self) -> None:
-        self._act("resume")
-
-    def action_hold(self) -> None:
-        self._act("hold")
-
-    def action_retry(self) -> None:
-        self._act("retry")
-
-    def _act(self, what: str) -> None:
-        from console.screens import acting
-
-        row = self._run_here()
-        if row is not None:
-            getattr(acting, what)(self.chelate, row)
 
     def action_copy(self) -> None:
         key = self.table.cursor_key

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from console.screens.base import ConsoleScreen
+from console.screens.steering import SteeringScreen
 from console.themes import TONES, progress_bar, sign
 from console.viewmodel import RunRow, Snapshot, fuzzy
 from console.widgets import Cell, Column, Row
@@ -30,7 +30,7 @@ RANK = {"running": 0, "failed": 1, "lost": 2, "unreadable": 3, "stopped": 4, "pa
 BAR = 8
 
 
-class RunsScreen(ConsoleScreen):
+class RunsScreen(SteeringScreen):
     MODE: ClassVar[str] = "runs"
     HELP: ClassVar[str] = (
         "Every run of the home folder, the newest first. A run is an experiment on its way through "
@@ -113,7 +113,7 @@ class RunsScreen(ConsoleScreen):
 
     def _tell(self) -> None:
         """What there is to say about the run of the cursor."""
-        row = self.row()
+        row = self.run_at_hand()
         if row is None:
             text = ""
         else:
@@ -122,7 +122,7 @@ class RunsScreen(ConsoleScreen):
             text = f"{row.id}\n{failed}{told}"
         self.query_one("#runs-facts", Static).update(text)
 
-    def row(self) -> RunRow | None:
+    def run_at_hand(self) -> RunRow | None:
         key = self.table.cursor_key
         return self._snapshot.run(key) if key is not None else None
 
@@ -139,7 +139,7 @@ class RunsScreen(ConsoleScreen):
     # --- doing -----------------------------------------------------------------------------------
 
     def action_open(self) -> None:
-        row = self.row()
+        row = self.run_at_hand()
         if row is not None:
             self.chelate.watch_run(row.id)
 
@@ -160,33 +160,14 @@ class RunsScreen(ConsoleScreen):
         self.chelate.marked.clear()
         self.table.update(list(self.table.rows))
 
-    def action_stop(self) -> None:
-        self._act("stop")
-
-    def action_resume(self) -> None:
-        self._act("resume")
-
-    def action_hold(self) -> None:
-        self._act("hold")
-
-    def action_retry(self) -> None:
-        self._act("retry")
-
     def action_archive(self) -> None:
-        self._act("archive")
+        self.steer("archive")
 
     def action_delete(self) -> None:
-        self._act("delete")
-
-    def _act(self, what: str) -> None:
-        from console.screens import acting
-
-        row = self.row()
-        if row is not None:
-            getattr(acting, what)(self.chelate, row)
+        self.steer("delete")
 
     def action_copy(self) -> None:
-        row = self.row()
+        row = self.run_at_hand()
         if row is not None:
             self.app.copy_to_clipboard(row.id)
             self.say(f"copied {row.id}")
