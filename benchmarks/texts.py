@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from turns import in_turn, ratios, report
 
 LIMIT = 64  # tokens
 TEXTS = 200
@@ -202,27 +203,6 @@ def worker(options: argparse.Namespace) -> float:
     began = time.perf_counter()
     fit(model_for(data), data, rows, recipe(), 0, Silent())  # type: ignore[arg-type]
     return time.perf_counter() - began
-
-
-def in_turn(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each way in each round, after one warm-up of all."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for round_ in range(rounds + 1):
-        for name, way in ways.items():
-            began = time.process_time()
-            way()
-            if round_:
-                times[name].append(time.process_time() - began)
-    return times
-
-
-def ratios(what: str, above: list[float], below: list[float]) -> None:
-    report(what, [a / b for a, b in zip(above, below, strict=True)])
-
-
-def report(what: str, values: list[float]) -> None:
-    middle = statistics.median(values)
-    print(f"{what:42} median {middle:8.3f}   range {min(values):.3f} … {max(values):.3f}")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from turns import in_turn, ratios, report
 
 
 def main() -> None:
@@ -106,8 +105,8 @@ def training(options: argparse.Namespace) -> None:
     times = in_turn({"bare": bare, "fit": ours, "usual": usual}, options.rounds)
     for name, seconds in times.items():
         report(f"{name:6} images/s", [steps * options.batch / s for s in seconds])
-    report("fit / bare", [b / o for b, o in zip(times["bare"], times["fit"], strict=True)])
-    report("fit / usual", [u / o for u, o in zip(times["usual"], times["fit"], strict=True)])
+    ratios("fit / bare", times["bare"], times["fit"])
+    ratios("fit / usual", times["usual"], times["fit"])
 
 
 def usual_loader(pixels: Any, labels: Any, batch: int) -> Any:
@@ -174,29 +173,9 @@ def audit_of(name: str, config: Any, options: argparse.Namespace, rows: int = 20
         gaussian_scores(subject)
 
     times = in_turn({"plain": plain, "audit": scores, "tenth": one_by_one}, options.rounds)
-    report(
-        f"{name}: audit / plain",
-        [a / p for a, p in zip(times["audit"], times["plain"], strict=True)],
-    )
+    ratios(f"{name}: audit / plain", times["audit"], times["plain"])
     loops = [10 * t / a for t, a in zip(times["tenth"], times["audit"], strict=True)]
     report(f"{name}: loop of single rows / audit", loops)
-
-
-def in_turn(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each way in each round, after one warm-up of all."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for round_ in range(rounds + 1):
-        for name, way in ways.items():
-            began = time.process_time()
-            way()
-            if round_:
-                times[name].append(time.process_time() - began)
-    return times
-
-
-def report(what: str, values: list[float]) -> None:
-    middle = statistics.median(values)
-    print(f"{what:38} median {middle:8.3f}   range {min(values):.3f} … {max(values):.3f}")
 
 
 if __name__ == "__main__":
