@@ -1,7 +1,8 @@
 """What an experiment would cost, and what the store already has of it.
 
 Times come from what the store's own stages took: seconds per TEE of trainings and unlearnings of
-the same model on the same data, else of the same kind of model; mean seconds of other stages.
+the same model on the same data; mean seconds of other stages. Trainings the like of which the store
+does not have are told from the plan's own estimate, which is an assumption.
 """
 
 from __future__ import annotations
@@ -76,7 +77,6 @@ def _signs(kind: str, config: Any, inputs: Any) -> Iterable[tuple[str, ...]]:
     data = str(inputs.get("data", ""))
     if kind in METERED:
         yield "tee", what, data
-        yield "tee", str(model.get("name") if isinstance(model, dict) else model)
         return
     audit = config.get("audit") or config.get("attack") or {}
     name = str(audit.get("name")) if isinstance(audit, dict) else ""
@@ -88,7 +88,8 @@ def _signs(kind: str, config: Any, inputs: Any) -> Iterable[tuple[str, ...]]:
 @dataclass(frozen=True, slots=True)
 class Appraisal:
     """`tee` counts all stages, `tee_todo` those the store has not. `seconds` is the wall-clock
-    estimate on `slots` workers; None where `unknown` (a share of the work) is all of it."""
+    estimate on all workers; None where `unknown` (a share of the stages) is all of them, and
+    `assumed` where nothing stored resembles a training that is to do."""
 
     planned: Planned
     stages: int
@@ -97,7 +98,8 @@ class Appraisal:
     tee: float
     tee_todo: float
     seconds: float | None
-    unknown: float  # share of the stages to do that nothing stored resembles
+    unknown: float  # share of the stages to do of which nobody knows
+    assumed: bool = False
     remarks: tuple[str, ...] = ()
 
     @property
@@ -111,7 +113,14 @@ def appraise(raw: dict[str, Any], name: str, home: Home, rates: Rates, where: st
     planned = expand(experiment, name, Path(where), experiment.compute.device)
     plan = planned.plan
     found = survey(plan, Store(home.store))
-    times = [rates.seconds(stage) for stage in found.missing]
+    stored = {stage.key: rates.seconds(stage) for stage in found.missing}
+    assumed = {
+        stage.key: estimate.seconds(stage.tee, planned.kind)
+        for estimate in plan.estimates
+        for stage in found.missing
+        if stage.key in estimate.keys and stage.kind in METERED and stored[stage.key] is None
+    }
+    times = [assumed.get(key, seconds) for key, seconds in stored.items()]
     known = [seconds for seconds in times if seconds is not None]
     remarks = []
     if not any(method.role == "retrain" for method in experiment.methods):
@@ -127,6 +136,7 @@ def appraise(raw: dict[str, Any], name: str, home: Home, rates: Rates, where: st
         tee_todo=sum(stage.tee for stage in found.missing),
         seconds=sum(known) / planned.width if known or not times else None,
         unknown=1 - len(known) / len(times) if times else 0.0,
+        assumed=bool(assumed),
         remarks=tuple(remarks),
     )
 
@@ -138,7 +148,8 @@ def told(found: Appraisal) -> str:
     time = "time unknown"
     if found.seconds is not None:
         more = "+" if found.unknown > 0.05 else ""
-        time = f"about {duration(found.seconds)}{more}"
+        sure = " (assumed)" if found.assumed else ""
+        time = f"about {duration(found.seconds)}{more}{sure}"
     planned = found.planned
     return (
         f"{found.stages} stages, {found.stored} stored, {found.todo} to do: "

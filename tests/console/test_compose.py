@@ -267,10 +267,30 @@ def test_a_changed_one_is_paced_by_what_is_stored(there: Staged) -> None:
     assert found.seconds is not None
     assert 0 < found.seconds < 600
     assert found.unknown == 0
+    assert not found.assumed
     assert f"{found.todo} to do" in told(found)
+    assert "assumed" not in told(found)
 
 
-def test_without_any_likeness_the_time_is_unknown(tmp_path: Path) -> None:
+def test_what_was_never_stored_is_told_from_the_plans_own_estimate(there: Staged) -> None:
+    """A store full of something else (an MLP on digits) says nothing of a transformer on texts."""
+    rates = Rates.read(Store(there.home.store))
+    raw = read_toml(shipped()["backdoor-text"])
+    found = appraise(raw, "backdoor-text", there.home, rates, "x")
+    alone = appraise(raw, "backdoor-text", there.home, Rates(), "x")
+    [estimate] = found.planned.plan.estimates
+    training = estimate.seconds(found.tee, "cpu") / found.planned.width
+    assert alone.seconds == pytest.approx(training)
+    assert found.seconds is not None
+    assert training <= found.seconds < training + 60  # and audits as of digits
+    assert "(assumed)" in told(found)
+    assert "(assumed)" in told(alone)
+
+
+def test_where_nothing_is_known_at_all_the_time_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.lab.models.mlp.MLP.size", lambda *_: None)
     found = appraise(dict(PRESET), "staged", Home(tmp_path), Rates(), "x")
     assert found.seconds is None
     assert "time unknown" in told(found)
