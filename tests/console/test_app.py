@@ -235,8 +235,9 @@ def test_no_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run.release()
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("how", ["no colour", "16 colours", "ascii"])
+@pytest.mark.parametrize(
+    ("how", "size"), [("no colour", SIZES[0]), ("16 colours", SIZES[1]), ("ascii", SIZES[2])]
+)
 def test_new_says_what_is_wrong_without_colours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], how: str
 ) -> None:

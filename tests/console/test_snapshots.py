@@ -83,15 +83,15 @@ def test_picture(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 await pilot.press(key)
                 await pilot.pause(0.1)
             await until(pilot, lambda: not getattr(app.reader._feed, "behind", True))
-            await pilot.pause(0.6)
+            await pilot.pause(0.6 if writing else 0.05)
             for path in app.screen.query("#logs-path"):
                 path.update("…")  # type: ignore[attr-defined]
             await pilot.pause()
-            for _ in range(1 if writing else 50):  # a busy machine paints later
+            for _ in range(1 if writing else 100):  # a busy machine paints later
                 picture = normal(app.export_screenshot(title=name))
                 if not writing and picture == file.read_text(encoding="utf-8"):
                     break
-                await pilot.pause(0.2)
+                await pilot.pause(0.1)
             return picture
 
     drawn = asyncio.run(draw())

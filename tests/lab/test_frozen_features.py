@@ -27,6 +27,10 @@ MODEL_TABLE: dict[str, Any] = {
     "extractor_rows": 0.3,
     "extractor_train": {"epochs": 3, "batch_size": 32},
 }
+AUDITS: list[dict[str, Any]] = [
+    {"name": "accuracy"},
+    {"name": "gaussian", "null_draws": 50, "rank_draws": 0},
+]
 UNLEARN = sorted(name for name, cls in registered("method").items() if cls.role == "unlearn")  # type: ignore[attr-defined]
 # Where the defaults are for larger data than these.
 FITTING: dict[str, dict[str, Any]] = {"ssd": {"selection": 1.0}, "unsc": {"energy": 0.6}}
@@ -41,7 +45,7 @@ def run(workshop: Path) -> Run:
     """Every unlearning method on 252 rows, whose extractor saw 120 others."""
     methods: list[dict[str, Any]] = [{"name": n} for n in ("none", "retrain", "retrain-fresh")]
     methods += [{"name": name} | FITTING.get(name, {}) for name in UNLEARN]
-    return run_plan(experiment(methods=methods), workshop)
+    return run_plan(experiment(methods=methods, budgets=[0.2], audits=AUDITS), workshop)
 
 
 def built(model: FrozenFeatures, seed: int = 0) -> torch.nn.Module:

@@ -47,8 +47,10 @@ def test_it_is_one_of_the_methods(installed: Path, tmp_path: Path) -> None:
 
 def test_it_runs_from_a_preset_and_is_judged(installed: Path, tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
-    preset.write_text(TINY + '[[methods]]\nname = "shrink-perturb"\n')
-    done = chelate("run", preset, "--home", tmp_path / "home", "--json", PYTHONPATH=str(installed))
+    others = TINY.index('[[methods]]\nname = "retrain-fresh"')
+    preset.write_text(TINY[:others] + '[[methods]]\nname = "shrink-perturb"\n')
+    words = ("--json", "--set", "compute.workers=1")
+    done = chelate("run", preset, "--home", tmp_path / "home", *words, PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stderr
     rows = [r for r in json.loads(done.stdout)["rows"] if r["method"] == "shrink-perturb"]
     rows = [row for row in rows if row["metric"] == "mean_score"]
