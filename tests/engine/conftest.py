@@ -7,14 +7,25 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
-from harness import TINY, Computed, computed, processes, session_folder
+from detached import LONG
+from harness import TINY, Computed, called, computed, processes, session_folder
+from nursery import Nursery
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Computed:
-    return computed(session_folder(tmp_path_factory))
+def shared(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Computed:
+    with nursery.starts_all():
+        return computed(session_folder(tmp_path_factory), command=called)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Computed:
+    """A long training that nobody disturbed."""
+    with nursery.starts_all():
+        return computed(session_folder(tmp_path_factory), "long", LONG, command=called)
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ from pathlib import Path
 from harness import (
     Computed,
     artifact,
-    chelate,
+    called,
     exits,
     flip_byte,
     hashes,
     objects,
     strict_json,
     unhealthy,
-    until_gone,
     untimed,
 )
+from nursery import Nursery
 
 
 def key_of(home: Path, title: str) -> str:
@@ -26,19 +26,19 @@ def key_of(home: Path, title: str) -> str:
     return key
 
 
-def repaired(shared: Computed, home: Path, *words: str) -> str:
+def repaired(shared: Computed, home: Path, forked: Nursery) -> str:
     """Run again; everything must be as it was. Returns what the run said on stderr."""
-    done = chelate("run", shared.preset, "--home", home, "--json", *words)
+    done = called("run", shared.preset, "--home", home, "--json")
     assert done.returncode == 0, done.stderr
     assert untimed(strict_json(done.stdout)["rows"]) == untimed(shared.document["rows"])
     assert hashes(home) == hashes(shared.home)
     assert not unhealthy(home)
-    until_gone(home)
+    forked.until_gone()
     return done.stderr
 
 
 def test_what_no_longer_fits_its_hash_is_computed_again_and_the_run_says_so(
-    shared: Computed, tmp_path: Path
+    shared: Computed, tmp_path: Path, forked: Nursery
 ) -> None:
     """A model, a measurement (its time unchanged), a torn DONE.json, a file gone: all at once."""
     home = shared.copy(tmp_path)
@@ -57,7 +57,7 @@ def test_what_no_longer_fits_its_hash_is_computed_again_and_the_run_says_so(
         damage(keys[title])
     before = {key: path.stat().st_mtime_ns for key, path in done_files(home).items()}
 
-    told = repaired(shared, home, "--set", "compute.workers=1")
+    told = repaired(shared, home, forked)
     for title in titles:
         assert f"{title}: damaged in the store, computing it again" in told
     after = {key: path.stat().st_mtime_ns for key, path in done_files(home).items()}
@@ -71,7 +71,7 @@ def done_files(home: Path) -> dict[str, Path]:
 
 
 def test_inputs_found_damaged_by_the_workers_that_read_them(
-    shared: Computed, tmp_path: Path
+    shared: Computed, tmp_path: Path, forked: Nursery
 ) -> None:
     """Sizes and times are as before, so only who reads them sees it; several do, at once.
 
@@ -93,7 +93,7 @@ def test_inputs_found_damaged_by_the_workers_that_read_them(
             "unlearn gaussian/gd 0.25 s0", "unlearn gaussian/gd 0.5 s0", "unlearn gaussian/gd 0.5 s1",
         ):  # fmt: skip
             shutil.rmtree(artifact(home, record["key"], "DONE.json").parent)
-    told = repaired(shared, home)
+    told = repaired(shared, home, forked)
     for title in damaged:
         assert told.count(f"{title}: damaged in the store, computing it again") == 1
     outcomes = {end["outcome"] for end in exits(home)}
@@ -107,7 +107,7 @@ def test_a_run_that_is_looked_at_while_damaged_says_what_is_missing(
     home = shared.copy(tmp_path)
     key = key_of(home, "audit gaussian of gaussian/gd 0.5 s0")
     flip_byte(artifact(home, key, "measurements.json"), quietly=True)
-    done = chelate("compare", shared.run, "--home", home, "--json")
+    done = called("compare", shared.run, "--home", home, "--json")
     assert done.returncode == 0, done.stderr
     [row] = [
         row for row in strict_json(done.stdout)["rows"]
@@ -115,7 +115,7 @@ def test_a_run_that_is_looked_at_while_damaged_says_what_is_missing(
     ]  # fmt: skip
     assert row["values"][0] is None
     assert "damaged in the store" in row["reason"]
-    done = chelate("runs", "show", shared.run, "--home", home)
+    done = called("runs", "show", shared.run, "--home", home)
     assert "1 missing" in done.stdout
 
 
@@ -125,6 +125,6 @@ def test_tables_need_nothing_but_measurements(shared: Computed, tmp_path: Path) 
     gone = {r["key"] for r in objects(home).values() if r["kind"] != "audit"}
     for key in gone:
         shutil.rmtree(artifact(home, key, "DONE.json").parent)
-    done = chelate("compare", shared.run, "--home", home, "--json")
+    done = called("compare", shared.run, "--home", home, "--json")
     rows = [{**row, "tee": 0} for row in strict_json(done.stdout)["rows"]]
     assert untimed(rows) == untimed({**row, "tee": 0} for row in shared.document["rows"])

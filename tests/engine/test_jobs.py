@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import TINY, chelate, environment
+from harness import TINY, called, environment
 
 from engine.jobs import control, runs
 from engine.jobs.backends import dispatch, slurm
@@ -253,7 +253,7 @@ def test_without_slurm_there_is_one_clear_error(tmp_path: Path) -> None:
     preset.write_text(ON_SLURM)
     empty = tmp_path / "bin"
     empty.mkdir()
-    done = chelate("run", preset, "--home", tmp_path / "home", PATH=str(empty))
+    done = called("run", preset, "--home", tmp_path / "home", PATH=str(empty))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "there is no `sbatch` here" in done.stderr

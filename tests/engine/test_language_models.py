@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import (
+    called,
     chelate,
     finish,
     hashes,
@@ -77,13 +78,13 @@ def test_the_presets_of_355_million_weights_plan(
     attack = "gaussian" if "gaussian" in preset else "text-trigger"
     words = ("--set", f"data.path={reviews}", "--home", tmp_path / "home")
     words += ("--set", f"attacks=[{{name='{attack}', share=0.1}}]")
-    told = strict_json(chelate("plan", preset, *words, "--json").stdout)
+    told = strict_json(called("plan", preset, *words, "--json").stdout)
     (guess,) = told["estimates"]
     assert guess["parameters"] == 354_823_168 + 2 * 1024  # as published, and a head of two classes
     # Of weights, gradients and AdamW's moments alone, 16 bytes each and bf16's copy.
     assert guess["bytes"] > 18 * guess["parameters"]
     assert len({cell["seed"] for cell in told["cells"]}) == 5
-    text = chelate("plan", preset, *words).stdout
+    text = called("plan", preset, *words).stdout
     assert "355 million weights" in text.replace("\n", " ")
 
 

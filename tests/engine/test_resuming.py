@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,89 +10,86 @@ from typing import Any
 
 import psutil
 import pytest
+from detached import commanded, detached, is_training, key_of_training, same_as, supervisor
 from harness import (
-    TINY,
     Computed,
-    chelate,
-    computed,
+    called,
     finish,
     flip_byte,
-    hashes,
     objects,
     processes,
-    session_folder,
     start,
+    unhealthy,
     until,
     until_gone,
 )
+from nursery import Nursery
 
 from engine.jobs.checkpoints import Checkpoint, Checkpoints
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home
 from engine.jobs.runs import Run, every
 
-# One training of a few seconds that keeps a checkpoint every now and then.
-LONG = TINY.split("[[methods]]")[0] + '[[methods]]\nname = "none"\n'
-LONG = LONG.replace("epochs = 2", "epochs = 400, batch_size = 32").replace("[0, 1]", "[0]")
-LONG = LONG.replace(', { name = "gaussian" }]', "]")  # the audit, which imports SciPy
-LONG += "[compute]\ncheckpoint_seconds = 0.1\n"
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
-    return computed(session_folder(tmp_path_factory), "resuming", LONG)
-
 
 @dataclass
 class Training:
-    """A run whose training has kept two checkpoints and is not at its end."""
+    """A run, and what is kept and said of its training."""
 
-    home: Path
-    console: subprocess.Popen[str]
     run: Run
-    key: str
-    worker: psutil.Process
+
+    @property
+    def home(self) -> Path:
+        return self.run.home.root
+
+    @property
+    def key(self) -> str:
+        return key_of_training(self.run)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
+        """The newest first."""
         return Checkpoints(self.run.store.checkpoints, self.key).of("fit")
 
     def said(self, attempt: int, kind: str) -> list[dict[str, Any]]:
         path = self.run.folder / "attempts" / f"{self.key[:16]}.{attempt}" / "events.jsonl"
         return [event["data"] for event in EventTail(path).read() if event["kind"] == kind]
 
-    def ended_as_if_undisturbed(self, undisturbed: Computed) -> None:
-        until_gone(self.home)
-        assert hashes(self.home) == hashes(undisturbed.home)
-        assert not self.run.store.checkpoints.exists() or not list(
-            self.run.store.checkpoints.iterdir()
-        )
+    def resumed_at(self, attempt: int) -> list[int]:
+        """Where it says that it went on."""
+        return [told["step"] for told in self.said(attempt, "checkpoint") if "resumed" in told]
 
 
 @pytest.fixture
-def training(tmp_path: Path, undisturbed: Computed) -> Iterator[Training]:
-    home = tmp_path / "home"
-    console = start("run", undisturbed.preset, "--home", home, "--plain")
-    run = until(lambda: next(every(Home(home)), None))
-    plan = until(lambda: (run.folder / "plan.json").exists() and run.plan)
-    [key] = [stage.key for stage in plan.stages.values() if stage.kind == "train"]
-    until(lambda: len(Checkpoints(run.store.checkpoints, key).of("fit")) == 2)
-    [worker] = processes(home, "engine.jobs.worker")
-    yield Training(home, console, run, key, worker)
-    console.kill()
-    console.communicate()
+def training(forked: Nursery, tmp_path: Path, undisturbed: Computed) -> Iterator[Training]:
+    """One that has kept two checkpoints and is not at its end."""
+    with forked.starts_all(checkpoints=True):
+        made = Training(detached(undisturbed.preset, tmp_path / "home"))
+        until(lambda: len(made.checkpoints) >= 2)
+        yield made
 
 
-def test_sigkill(training: Training, undisturbed: Computed) -> None:
-    training.worker.suspend()  # so that what we look at is what it leaves
-    newest, older = training.checkpoints
-    training.worker.send_signal(signal.SIGKILL)
-    done = finish(training.console)
-    assert done.returncode == 0, done.stderr
-    [resumed] = [told for told in training.said(2, "checkpoint") if "resumed" in told]
-    assert (resumed["step"], resumed["resumed"]) == (newest.step, 1) and older.step < newest.step
+def stand_still(training: Training) -> tuple[psutil.Process, psutil.Process]:
+    """Its supervisor and its worker, both stopped, so that what we look at is what they leave."""
+    watching = supervisor(training.run)
+    watching.suspend()
+    [worker] = watching.children()
+    worker.suspend()
+    return watching, worker
+
+
+def test_sigkill(training: Training, undisturbed: Computed, forked: Nursery) -> None:
+    watching, worker = stand_still(training)
+    newest, older, *_ = training.checkpoints
+    worker.kill()
+    watching.resume()
+    told = commanded("watch", training.run, "--plain")
+    assert "the worker died (signal 9)" in told
+    assert "trying again" in told
+    assert training.resumed_at(2) == [newest.step]
+    assert older.step < newest.step
     assert training.said(2, "progress")[0]["done"] > newest.step
-    training.ended_as_if_undisturbed(undisturbed)
+    forked.until_gone()
+    same_as(training.run, undisturbed)
     ours, theirs = (objects(home)[training.key] for home in (training.home, undisturbed.home))
     assert ours["attempt"] == 2 and ours["tee"] == theirs["tee"]
     [last] = [told["seconds"] for told in training.said(2, "end")]
@@ -102,31 +98,54 @@ def test_sigkill(training: Training, undisturbed: Computed) -> None:
     )
 
 
-@pytest.mark.slow
-def test_sigkill_and_the_newest_is_damaged(training: Training, undisturbed: Computed) -> None:
-    training.worker.suspend()
-    newest, older = training.checkpoints
-    training.worker.send_signal(signal.SIGKILL)
-    flip_byte(newest.path / "model.safetensors")  # before the next worker has imported torch
-    done = finish(training.console)
-    assert done.returncode == 0, done.stderr
-    [resumed] = [told for told in training.said(2, "checkpoint") if "resumed" in told]
-    assert resumed["step"] == older.step
+def test_sigkill_and_the_newest_is_damaged(
+    training: Training, undisturbed: Computed, forked: Nursery
+) -> None:
+    watching, worker = stand_still(training)
+    newest, older, *_ = training.checkpoints
+    worker.kill()
+    flip_byte(newest.path / "model.safetensors")
+    watching.resume()
+    forked.until_gone()
+    assert training.resumed_at(2) == [older.step]
     [warning] = training.said(2, "warning")
     assert f"step {newest.step} is damaged" in warning["text"]
-    training.ended_as_if_undisturbed(undisturbed)
+    same_as(training.run, undisturbed)
 
 
-def test_a_stop_loses_nothing(training: Training, undisturbed: Computed) -> None:
-    training.console.send_signal(signal.SIGINT)
-    done = finish(training.console)
+def test_ctrl_c_stops_everything_loses_nothing_and_the_next_run_goes_on(
+    undisturbed: Computed, tmp_path: Path, forked: Nursery
+) -> None:
+    """A real console with a real supervisor and worker; those of the next run are forked."""
+    home = tmp_path / "home"
+    console = start(
+        "run", undisturbed.preset, "--home", home, "--plain", "--set", "compute.workers=1"
+    )
+    run = until(lambda: next(every(Home(home)), None))
+    until(lambda: (run.folder / "plan.json").exists() and is_training(run))
+    [watching] = processes(home, "engine.jobs.session")
+    [worker] = processes(home, "engine.jobs.worker")
+    assert worker in watching.children()
+    console.send_signal(signal.SIGINT)
+    done = finish(console)
     assert done.returncode == 130, done.stderr
-    until_gone(training.home)
-    assert training.key not in objects(training.home)
+    assert "stopping" in done.stderr
+    assert "goes on from here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not processes(home)
+    assert run.state() == "stopped"
+    assert {record["kind"] for record in objects(home).values()} == {
+        "data", "split", "select", "craft",
+    }  # fmt: skip
+    assert not unhealthy(home)
+    training = Training(run)
     newest = training.checkpoints[0]
     assert newest.step >= training.said(1, "progress")[-1]["done"]  # the very last step
-    again = chelate("run", undisturbed.preset, "--home", training.home, "--plain")
+
+    again = called("run", undisturbed.preset, "--home", home, "--plain")
     assert again.returncode == 0, again.stderr
-    resumed = [told for told in training.said(2, "checkpoint") if "resumed" in told]
-    assert [told["step"] for told in resumed] == [newest.step]
-    training.ended_as_if_undisturbed(undisturbed)
+    assert "4 in the store" in again.stdout
+    assert training.resumed_at(2) == [newest.step]
+    until_gone(home)
+    forked.until_gone()
+    same_as(run, undisturbed)

@@ -13,17 +13,18 @@ from typing import Any
 
 import psutil
 import pytest
+from detached import commanded, detached
 from harness import (
     TINY,
-    chelate,
+    called,
     environment,
     hashes,
     processes,
     start,
     strict_json,
     until,
-    until_gone,
 )
+from nursery import Nursery
 
 SLOTS = ("--set", "compute.slots_per_device=2", "--set", "compute.settle=0.2")
 
@@ -133,30 +134,33 @@ def test_three_supervisors_one_of_them_killed_and_replaced(
     assert hashes(homes[0]) == hashes(homes[1]) == hashes(homes[2])
 
 
-def test_a_run_waits_for_a_place_and_says_so(tmp_path: Path, fake: dict[str, str]) -> None:
+def test_a_run_waits_for_a_place_and_says_so(
+    tmp_path: Path, fake: dict[str, str], forked: Nursery
+) -> None:
     from engine.jobs import slotlocks
+
+    def taken() -> list[list[dict[str, Any]]]:
+        told = strict_json(called("devices", "--json", **fake).stdout)
+        return [device["taken"] for device in told["devices"]]
 
     preset = tmp_path / "tiny.toml"
     preset.write_text(TINY.split("[[methods]]")[0] + '[[methods]]\nname = "none"\n')
     locks = [slotlocks.take(tmp_path, f"GPU-{name}", 0, 1) for name in "ab"]
-    console = start("run", preset, "--home", tmp_path / "home", "--plain", **fake)
-    until(lambda: list(tmp_path.glob("home/runs/*/events.jsonl")))
-    [events] = tmp_path.glob("home/runs/*/events.jsonl")
-    until(lambda: "waiting for a device" in events.read_text())
-    assert not processes(tmp_path, "engine.jobs.worker")
-    told: dict[str, Any] = strict_json(chelate("devices", "--json", **fake).stdout)
-    assert [device["taken"][0]["number"] for device in told["devices"]] == [0, 0]
+    with forked.starts_all(slow=30.0, grace=0.1):
+        run = detached(preset, tmp_path / "home", **fake)
+    until(lambda: run.events.exists() and "waiting for a device" in run.events.read_text())
+    [watching] = forked.processes()
+    assert [device[0]["number"] for device in taken()] == [0, 0]
     for lock in locks:
         assert lock is not None
         lock.release()
-    [worker] = until(lambda: processes(tmp_path, "engine.jobs.worker"))
-    assert worker.environ()["CUDA_VISIBLE_DEVICES"] == "GPU-a"
-    console.send_signal(signal.SIGINT)
-    out, _ = console.communicate(timeout=60)
-    assert "is taken (1 of 1, by" in out
-    until_gone(tmp_path)
-    told = strict_json(chelate("devices", "--json", **fake).stdout)
-    assert [device["taken"] for device in told["devices"]] == [[], []]
+    [worker] = until(watching.children)
+    [[place], []] = until(lambda: any(found := taken()) and found)
+    assert place["pid"] == worker.pid  # on the first of the two
+    assert "is taken (1 of 1, by" in run.events.read_text()
+    commanded("stop", run)
+    forked.until_gone()
+    assert taken() == [[], []]
 
 
 def test_devices_are_listed(tmp_path: Path) -> None:
@@ -164,12 +168,12 @@ def test_devices_are_listed(tmp_path: Path) -> None:
     devices = [{"uuid": f"GPU-{n}", "name": "\x1b[31mA100[bold]"} for n in range(2)]
     path.write_text(json.dumps({"devices": devices, "problems": ["GPU 2: lost"]}))
     env = {"CHELATE_FAKE_DEVICES": str(path), "CHELATE_LOCKS": str(tmp_path), "COLUMNS": "160"}
-    done = chelate("devices", **env, CUDA_VISIBLE_DEVICES="GPU-1")
+    done = called("devices", **env, CUDA_VISIBLE_DEVICES="GPU-1")
     assert done.returncode == 0, done.stderr
     assert "\x1b[31m" not in done.stdout
     assert "A100[bold]" in done.stdout
     assert "not ours" in done.stdout
     assert "GPU 2: lost" in done.stdout
-    told = strict_json(chelate("devices", "--json", **env, CUDA_VISIBLE_DEVICES="GPU-1").stdout)
+    told = strict_json(called("devices", "--json", **env, CUDA_VISIBLE_DEVICES="GPU-1").stdout)
     assert [device["number"] for device in told["devices"]] == [None, 0]
-    assert chelate("devices", "--json").returncode == 0
+    assert called("devices", "--json").returncode == 0

@@ -8,9 +8,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from detached import commanded, detached, is_training, same_as, supervisor
 from harness import (
     TINY,
     Computed,
+    called,
     chelate,
     exits,
     flip_byte,
@@ -20,72 +22,50 @@ from harness import (
     unhealthy,
     until,
     until_gone,
-    untimed,
 )
-from test_kill import is_training, undisturbed
+from nursery import Nursery
 
 from engine.jobs import control
+from engine.jobs.events import EventTail
 from engine.jobs.home import Home
 from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
 
-__all__ = ["undisturbed"]
 ALONE = ("--set", "compute.workers=1")
 
 
-def detached(preset: Path, home: Path, *words: str, **env: str) -> Run:
-    done = chelate("run", preset, "--home", home, "--detach", "--json", *words, **env)
-    assert done.returncode == 0, done.stderr
-    told = strict_json(done.stdout)
-    assert told["home"] == str(home)
-    run = Run(Home(home), told["run"])
-    assert told["status"] in ("running", "done")
-    return run
-
-
-def commanded(word: str, run: Run, *words: str) -> str:
-    done = chelate(word, run.id, "--home", run.home.root, *words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def ended(run: Run) -> None:
-    """Wait until nobody works on a run."""
-    until(lambda: not run.supervised())
-    until_gone(run.home.root)
-
-
-def same_as(run: Run, computed: Computed) -> None:
-    """Everything is there, as if nothing had happened, and nobody is left."""
-    until_gone(run.home.root)
-    assert run.state() == "done"
-    assert hashes(run.home.root) == hashes(computed.home)
-    assert not unhealthy(run.home.root)
-    done = chelate("compare", run.id, "--home", run.home.root, "--json")
-    assert untimed(strict_json(done.stdout)["rows"]) == untimed(computed.document["rows"])
-
-
 @pytest.fixture
-def training(tmp_path: Path, undisturbed: Computed) -> Run:
+def training(forked: Nursery, tmp_path: Path, undisturbed: Computed) -> Run:
     """A detached run that has just begun to train."""
     run = detached(undisturbed.preset, tmp_path / "home")
     until(lambda: is_training(run))
     return run
 
 
+def ended(run: Run, forked: Nursery) -> None:
+    """Wait until nobody works on a run, and nobody is left of those who did."""
+    until(lambda: not run.supervised())
+    forked.until_gone()
+
+
 def test_a_detached_run_ends_by_itself_and_keeps_no_secret(
     shared: Computed, tmp_path: Path
 ) -> None:
-    """Whatever the environment holds: none of it in events, logs, provenance, or an archive."""
+    """Whatever the environment holds: none of it in events, logs, provenance, or an archive.
+
+    The real command, supervisor and worker; all others here are forked.
+    """
     token = "hf_secret0123456789"
     home = tmp_path / "home"
-    run = detached(shared.preset, home, HF_TOKEN=token, AWS_SECRET_ACCESS_KEY=token, MY_VAR=token)
+    secrets = {"HF_TOKEN": token, "AWS_SECRET_ACCESS_KEY": token, "MY_VAR": token}
+    run = detached(shared.preset, home, *ALONE, command=chelate, **secrets)
     until(lambda: not run.supervised())
+    until_gone(home)
     same_as(run, shared)
-    done = chelate("export", run.id, tmp_path / "run.tar.gz", "--home", home)
+    done = called("export", run.id, tmp_path / "run.tar.gz", "--home", home, **secrets)
     assert done.returncode == 0, done.stderr
-    chelate("import", tmp_path / "run.tar.gz", "--home", tmp_path / "other")
+    called("import", tmp_path / "run.tar.gz", "--home", tmp_path / "other", **secrets)
     files = [p for p in [*home.rglob("*"), *(tmp_path / "other").rglob("*")] if p.is_file()]
     assert len(files) > 300
     assert [path for path in files if token.encode() in path.read_bytes()] == []
@@ -104,95 +84,102 @@ def test_everything_in_the_store_is_done_without_a_session(
     assert not run.events.exists()
 
 
-def test_a_paused_run_goes_on_where_it_was(training: Run, undisturbed: Computed) -> None:
+def test_a_paused_run_goes_on_where_it_was(
+    training: Run, undisturbed: Computed, forked: Nursery
+) -> None:
     """What is under way ends; nothing begins; nobody is left, so that the devices are free."""
     assert "pausing" in commanded("pause", training)
     assert training.state() == "running"
     assert training.reason() == "pausing: what is under way ends first"
-    ended(training)
+    ended(training, forked)
     assert training.state() == "paused"
     assert training.reason() == "asked to pause"
     kinds = [record["title"].split()[0] for record in exits(training.home.root)]
     assert "train" in kinds
     assert "audit" not in kinds
-    listed = strict_json(chelate("runs", "list", "--home", training.home.root, "--json").stdout)
+    listed = strict_json(called("runs", "list", "--home", training.home.root, "--json").stdout)
     assert listed["runs"][0]["state"] == "paused"
     assert "goes on" in commanded("resume", training)
-    until(lambda: not training.supervised())
+    ended(training, forked)
     same_as(training, undisturbed)
 
 
 def test_resuming_before_the_pause_has_come_keeps_the_session(
-    training: Run, undisturbed: Computed
+    training: Run, undisturbed: Computed, forked: Nursery
 ) -> None:
     before = (training.folder / "supervisor.json").read_bytes()
     commanded("pause", training)
     commanded("resume", training)
     assert (training.folder / "supervisor.json").read_bytes() == before
-    until(lambda: not training.supervised())
+    told = commanded("watch", training, "--plain")
+    assert f"run {training.id}: done" in told
+    assert "done     train gaussian s0" in told
+    ended(training, forked)
     same_as(training, undisturbed)
 
 
-def test_running_it_again_ends_a_pause(training: Run, undisturbed: Computed) -> None:
+def test_running_it_again_ends_a_pause(
+    training: Run, undisturbed: Computed, forked: Nursery
+) -> None:
     commanded("pause", training)
-    ended(training)
-    done = chelate("run", undisturbed.preset, "--home", training.home.root, "--json")
+    ended(training, forked)
+    done = called("run", undisturbed.preset, "--home", training.home.root, "--json")
     assert done.returncode == 0, done.stderr
+    ended(training, forked)
     same_as(training, undisturbed)
 
 
-def test_a_stopped_run_goes_on_later(training: Run, undisturbed: Computed) -> None:
+def test_a_stopped_run_goes_on_later(training: Run, undisturbed: Computed, forked: Nursery) -> None:
     told = commanded("stop", training)
     assert "stopped" in told
-    assert not processes(training.home.root)
+    assert not forked.processes()
     assert training.state() == "stopped"
     assert training.reason() == "asked to stop"
     commanded("resume", training)
-    until(lambda: not training.supervised())
+    ended(training, forked)
     same_as(training, undisturbed)
 
 
 def test_what_does_not_stop_in_time_is_killed_with_its_workers(
-    training: Run, undisturbed: Computed
+    training: Run, undisturbed: Computed, forked: Nursery
 ) -> None:
     """The supervisor is stopped (SIGSTOP), so it passes nothing on."""
-    [supervisor] = processes(training.home.root, "engine.jobs.session")
-    supervisor.send_signal(signal.SIGSTOP)
+    supervisor(training).send_signal(signal.SIGSTOP)
     told = commanded("stop", training, "--grace", "0.2")
     assert "killed: it did not stop within 0.2 s" in told
-    assert not processes(training.home.root)
+    assert not forked.processes()
     assert training.state() == "stopped"
     assert training.reason() == "killed by request"
     commanded("resume", training)
-    until(lambda: not training.supervised())
+    ended(training, forked)
     same_as(training, undisturbed)
 
 
 def test_a_worker_whose_supervisor_is_gone_can_be_stopped(
-    training: Run, undisturbed: Computed
+    training: Run, undisturbed: Computed, forked: Nursery
 ) -> None:
-    [supervisor] = processes(training.home.root, "engine.jobs.session")
-    supervisor.send_signal(signal.SIGKILL)
+    killed = supervisor(training)
+    killed.send_signal(signal.SIGKILL)
     until(lambda: not training.supervised())
     assert training.state() == "lost"
-    assert f"(pid {supervisor.pid}) was killed or crashed" in training.reason()
+    assert f"(pid {killed.pid}) was killed or crashed" in training.reason()
     assert len(control.workers_of(training)) == 1
-    refused = chelate("rm", training.id, "--yes", "--home", training.home.root)
+    refused = called("rm", training.id, "--yes", "--home", training.home.root)
     assert refused.returncode == 2
     assert "still at it" in refused.stderr
     assert "stopped" in commanded("stop", training)
-    assert not processes(training.home.root)
+    forked.until_gone()  # a worker without a stage ends by itself
     assert training.state() == "stopped"
     with pytest.raises(BadInput, match="not running"):
         control.stop(training)
     commanded("resume", training)
-    until(lambda: not training.supervised())
+    ended(training, forked)
     same_as(training, undisturbed)
 
 
-def test_an_order_from_another_machine_is_obeyed(training: Run, undisturbed: Computed) -> None:
+def test_an_order_from_another_machine_is_obeyed(training: Run, forked: Nursery) -> None:
     Order.STOP.give(training.folder)
-    ended(training)
+    ended(training, forked)
     assert training.state() == "stopped"
     assert not Order.STOP.given(training.folder)
 
@@ -200,9 +187,11 @@ def test_an_order_from_another_machine_is_obeyed(training: Run, undisturbed: Com
 def test_a_signal_before_the_supervisor_is_ready_is_no_less_obeyed(
     undisturbed: Computed, tmp_path: Path
 ) -> None:
-    run = detached(undisturbed.preset, tmp_path / "home")
+    """A real supervisor, which is seen to live before it has loaded what it needs."""
+    run = detached(undisturbed.preset, tmp_path / "home", *ALONE)
     control.ask_to_stop(run)
-    ended(run)
+    until(lambda: not run.supervised())
+    until_gone(run.home.root)
     assert run.state() == "stopped"
 
 
@@ -210,7 +199,7 @@ def test_a_signal_before_the_supervisor_is_ready_is_no_less_obeyed(
 
 
 @pytest.fixture
-def broken(shared: Computed, tmp_path: Path) -> Run:
+def broken(shared: Computed, tmp_path: Path, forked: Nursery) -> Run:
     """A run that failed for a reason that is gone now: a file lay where its work should."""
     home = shared.copy(tmp_path)
     blocked = home / "store" / "work"
@@ -219,24 +208,24 @@ def broken(shared: Computed, tmp_path: Path) -> Run:
     blocked.rmdir()
     blocked.write_text("a file in the way")
     few = ("--seeds", "0", "--set", "budgets=[0.5]")
-    done = chelate("run", preset, "--home", home, "--json", *ALONE, *few)
+    done = called("run", preset, "--home", home, "--json", *few)
     assert done.returncode == 3, done.stderr
     blocked.unlink()
     return Run(Home(home), strict_json(done.stdout)["run"])
 
 
-def test_retry_computes_what_failed_and_forgets_that_it_did(broken: Run) -> None:
+def test_retry_computes_what_failed_and_forgets_that_it_did(broken: Run, forked: Nursery) -> None:
     assert broken.state() == "failed"
     failed = control.failures(broken)
     assert failed
     assert any(str(told["title"]) in broken.reason() for told in failed)
     told = commanded("retry", broken)
     assert f"{len(failed)} failed stage" in told
-    ended(broken)
+    ended(broken, forked)
     assert broken.state() == "done"
     assert broken.reason() == ""
     assert control.failures(broken) == []
-    rows = strict_json(chelate("compare", broken.id, "--home", broken.home.root, "--json").stdout)
+    rows = strict_json(called("compare", broken.id, "--home", broken.home.root, "--json").stdout)
     assert all(None not in row["values"] for row in rows["rows"])
     with pytest.raises(BadInput, match="no stage of it has failed"):
         control.retry(broken)
@@ -245,18 +234,17 @@ def test_retry_computes_what_failed_and_forgets_that_it_did(broken: Run) -> None
 DIVERGES = '[[methods]]\nname = "gd"\nlabel = "wild"\nlr = 1e300\n'
 
 
-def test_retry_while_the_rest_goes_on(shared: Computed, tmp_path: Path) -> None:
-    """One method fails at once, each time; a long training is under way meanwhile."""
+def test_retry_while_the_rest_goes_on(shared: Computed, tmp_path: Path, forked: Nursery) -> None:
+    """One method fails at once, each time; the rest is slow."""
     home, preset = tmp_path / "home", tmp_path / "wild.toml"
     text = TINY.replace("[0, 1]", "[0]").replace("[0.25, 0.5]", "[0.5]") + DIVERGES
     preset.write_text(text)
-    run = detached(preset, home, *ALONE)
-    until(lambda: control.failures(run) or not run.supervised())
-    if run.supervised():
-        commanded("retry", run)
-    else:  # too quick for us: then it is a new session
-        control.retry(run)
-    ended(run)
+    with forked.starts_all(slow=0.1):
+        run = detached(preset, home, *ALONE)
+    until(lambda: control.failures(run))
+    commanded("retry", run)
+    ended(run, forked)
+    assert sum("run" in told["data"] for told in EventTail(run.events).read()) == 1  # one session
     assert run.state() == "failed"
     wild = [told for told in exits(home) if "wild" in told["title"]]
     before = list(run.folder.glob("attempts/*/exit.before.json"))
@@ -269,11 +257,11 @@ def test_retry_while_the_rest_goes_on(shared: Computed, tmp_path: Path) -> None:
 
 
 def test_verify_names_what_is_damaged_and_a_repaired_run_is_whole_again(
-    shared: Computed, tmp_path: Path
+    shared: Computed, tmp_path: Path, forked: Nursery
 ) -> None:
     home = shared.copy(tmp_path)
     run = Run(Home(home), shared.run)
-    done = chelate("verify", "--home", home)
+    done = called("verify", "--home", home)
     assert done.returncode == 0, done.stderr
     assert (
         f"{len(hashes(home))} results checked: {len(hashes(home))} whole, 0 damaged" in done.stdout
@@ -281,16 +269,16 @@ def test_verify_names_what_is_damaged_and_a_repaired_run_is_whole_again(
     stage = next(s for s in run.plan.stages.values() if s.kind == "train")
     flip_byte(run.store.path(stage.key) / "model.safetensors", quietly=True)
     for words in ((), (run.id,)):
-        done = chelate("verify", *words, "--home", home)
+        done = called("verify", *words, "--home", home)
         assert done.returncode == 1
         assert f"damaged: {stage.title}" in done.stdout
-    done = chelate("verify", run.id, "--repair", "--json", "--home", home)
+    done = called("verify", run.id, "--repair", "--json", "--home", home)
     assert done.returncode == 0, done.stdout
     told = strict_json(done.stdout)
     assert told["damaged"] == [{"key": stage.key, "title": stage.title, "repaired": True}]
     assert not run.store.has(stage.key)
     commanded("resume", run)
-    until(lambda: not run.supervised())
+    ended(run, forked)
     same_as(run, shared)
 
 

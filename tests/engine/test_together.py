@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from detached import detached
 from harness import (
     NGD,
     TINY,
     Computed,
+    called,
     exits,
     finish,
     hashes,
@@ -18,9 +20,8 @@ from harness import (
     unhealthy,
     until_gone,
 )
+from nursery import Nursery
 
-from engine.jobs.home import Home
-from engine.jobs.runs import Run
 from engine.jobs.store import Store
 
 
@@ -44,21 +45,29 @@ def test_the_same_preset_twice_at_once(shared: Computed, tmp_path: Path) -> None
     assert len(list((home / "runs").iterdir())) == 1
 
 
-def test_two_presets_that_share_stages_at_once(shared: Computed, tmp_path: Path) -> None:
+def test_two_presets_that_share_stages_at_once(
+    shared: Computed, tmp_path: Path, forked: Nursery
+) -> None:
     home, other = tmp_path / "home", tmp_path / "other.toml"
     other.write_text(TINY.replace('name = "gd"', 'name = "gd"\nlr = 0.02') + NGD)
-    words = ("--home", home, "--json", "--set", "compute.workers=1", "--seeds", "0")
-    both = [start("run", preset, *words) for preset in (shared.preset, other)]
-    mine, theirs = (finish(process) for process in both)
-    assert mine.returncode == theirs.returncode == 0, mine.stderr + theirs.stderr
-    rows = strict_json(mine.stdout)["rows"]
+    with forked.starts_all(slow=0.03):  # so that they meet
+        mine, theirs = (
+            detached(preset, home, "--seeds", "0", "--set", "compute.workers=1")
+            for preset in (shared.preset, other)
+        )
+    assert mine.supervised()
+    assert theirs.supervised()
+    forked.until_gone()
+    rows, others = (
+        strict_json(called("compare", run.id, "--home", home, "--json").stdout)["rows"]
+        for run in (mine, theirs)
+    )
     assert [r["values"] for r in rows] == [r["values"][:1] for r in shared.document["rows"]]
-    common = [r["values"] for r in strict_json(theirs.stdout)["rows"] if r["budget"] is None]
+    common = [r["values"] for r in others if r["budget"] is None]
     assert common == [r["values"] for r in rows if r["budget"] is None]
-    until_gone(home)
     assert committed(home) == dict.fromkeys(hashes(home), 1)
-    plan = Run(Home(home), strict_json(mine.stdout)["run"]).plan
+    assert mine.state() == theirs.state() == "done"
     found, expected = hashes(home), hashes(shared.home)
-    assert [found[key] for key in plan.stages] == [expected[key] for key in plan.stages]
+    assert [found[key] for key in mine.plan.stages] == [expected[key] for key in mine.plan.stages]
     assert not unhealthy(home)
     assert Store(home / "store").sweep() == 0  # nothing was left lying about

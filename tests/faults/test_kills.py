@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import until
+from harness import objects, until
 from nursery import Nursery
 from trials import SMALL, Trial, create
 
@@ -128,6 +128,8 @@ def test_a_supervisor_killed_then_another(trial: Trial, record_property: Note) -
     trial.start()  # while the old worker still computes
     assert trial.await_end() == "done"
     trial.as_if_undisturbed()
+    trained = {r["attempt"] for r in objects(trial.home).values() if r["kind"] == "train"}
+    assert trained == {1}
     record_property(
         "happened", "its worker finished and committed; the next supervisor waited for it"
     )

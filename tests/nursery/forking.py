@@ -8,7 +8,8 @@ It is the subreaper of all it leads to, so whoever is left behind becomes its ch
 
 Options: `grace` (seconds until a worker is killed), `slow` (seconds that every stage sleeps first),
 `deaf` (workers ignore SIGTERM), `offspring` (stages leave a child behind), `clock_back` (seconds by
-which the clock is set back while the first stages run), `checkpoints` (as many as asked for), `umask`.
+which the clock is set back while the first stages run), `checkpoints` (as many as asked for), `umask`,
+`script` (a file of Python that is run first, and may change the engine).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -118,6 +120,8 @@ def alter(options: dict[str, Any]) -> None:
     from engine.jobs import checkpoints, crew, worker
     from engine.lab.stages import RUN
 
+    if "script" in options:
+        runpy.run_path(options["script"])
     crew.GRACE = options.get("grace", 15.0)
     if "umask" in options:
         os.umask(options["umask"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
-from harness import environment, until
+from harness import PATIENCE, environment, until
 
 from engine.jobs import session
 from engine.jobs.devices import Resources, Slot
@@ -29,11 +30,13 @@ class Supervisor:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._process = psutil.Process(pid)
+        self._process = None
+        with contextlib.suppress(psutil.NoSuchProcess):  # one with nothing to do is quick
+            self._process = psutil.Process(pid)
 
     def poll(self) -> int | None:
         """0 once it is gone: how it ended, its parent alone could know."""
-        return None if self._process.is_running() else 0
+        return None if is_alive(self._process) else 0
 
 
 class Nursery:
@@ -79,10 +82,14 @@ class Nursery:
         found = psutil.Process(self._process.pid).children(recursive=True)
         return [process for process in found if is_alive(process)]
 
+    def until_gone(self, seconds: float = PATIENCE) -> None:
+        """Wait for the last of them to end."""
+        until(lambda: not self.processes(), seconds)
+
     def clear(self) -> None:
         for process in self.processes():
             process.kill()
-        until(lambda: not self.processes(), 10)
+        self.until_gone(10)
 
     def end(self) -> None:
         self.clear()
