@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from engine.jobs import control
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home
 from engine.jobs.orders import Order
-from engine.jobs.runs import Run
+from engine.jobs.runs import Run, every
 from engine.spec.errors import BadInput
 
 ALONE = ("--set", "compute.workers=1")
@@ -175,6 +176,31 @@ def test_a_worker_whose_supervisor_is_gone_can_be_stopped(
     commanded("resume", training)
     ended(training, forked)
     same_as(training, undisturbed)
+
+
+def test_a_console_whose_supervisor_is_killed_says_so(
+    undisturbed: Computed, tmp_path: Path, forked: Nursery
+) -> None:
+    home = tmp_path / "home"
+
+    def kill() -> None:
+        run = until(lambda: next(every(Home(home)), None))
+        until(lambda: is_training(run))
+        supervisor(run).kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = called("run", undisturbed.preset, "--home", home)
+    killer.join()
+    assert done.returncode == 3
+    assert "the supervisor is gone" in done.stderr
+    [run] = every(Home(home))
+    assert run.state() == "lost"
+    again = called("run", undisturbed.preset, "--home", home)  # its worker may still train
+    assert again.returncode == 0, again.stderr
+    ended(run, forked)
+    same_as(run, undisturbed)
+    assert {told["attempt"] for told in exits(home)} == {1}
 
 
 def test_an_order_from_another_machine_is_obeyed(training: Run, forked: Nursery) -> None:
