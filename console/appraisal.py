@@ -19,8 +19,8 @@ from console.estimating import duration
 from console.planning import Planned, expand
 from engine.jobs.home import Home
 from engine.jobs.records import DONE
-from engine.jobs.runs import survey
 from engine.jobs.store import Store
+from engine.jobs.survey import survey
 from engine.spec.planned import Stage
 from engine.spec.presets import validate
 

@@ -11,8 +11,9 @@ from console.output import console, say, say_json
 from engine.jobs import runs
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
-from engine.jobs.runs import Run, RunReader
+from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
+from engine.jobs.survey import RunReader
 from engine.results.compare import Row, compare
 from engine.results.tables import COLUMNS, HEADINGS, Line, summary
 from engine.results.tidy import registered_audits, tidy

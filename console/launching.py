@@ -9,6 +9,7 @@ from engine.jobs import control, runs
 from engine.jobs.backends import dispatch
 from engine.jobs.home import Home
 from engine.jobs.runs import Run
+from engine.jobs.survey import survey
 
 
 def created(home: Home, planned: Planned, name: str, origin: str) -> Run:
@@ -22,7 +23,7 @@ def begin(
     """The run, which is going on, and its new supervisor: None when the store had everything, or a
     cluster has it. Raises BadInput, OSError."""
     run = created(home.create(), planned, name, origin)
-    if runs.survey(run.plan, run.store).complete:
+    if survey(run.plan, run.store).complete:
         finish(run)
         return run, None
     return run, dispatch.start(run, planned.experiment.compute, planned.resources)

@@ -12,6 +12,7 @@ from engine.jobs import runs
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
+from engine.jobs.survey import survey
 from engine.spec.errors import BadInput
 
 
@@ -73,7 +74,7 @@ def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
 
     run = runs.find(Home(resolve_home(home)), run_id)
     waits = dispatch.look_again(run)
-    found = runs.survey(run.plan, run.store)
+    found = survey(run.plan, run.store)
     kinds = Counter(stage.kind for stage in run.plan.stages.values())
     left = Counter(stage.kind for stage in found.missing)
     exits = run.exits(stage.key for stage in found.missing)

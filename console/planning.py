@@ -11,8 +11,8 @@ from console.output import console, say, say_json
 from engine.jobs.backends.slurm import width as on_slurm
 from engine.jobs.devices import Resources, fast_bf16
 from engine.jobs.home import Home, resolve_home
-from engine.jobs.runs import survey
 from engine.jobs.store import Store
+from engine.jobs.survey import survey
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
 from engine.spec.plan import make_plan

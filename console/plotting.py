@@ -21,7 +21,8 @@ from console.output import say
 from engine.jobs import runs
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home, resolve_home
-from engine.jobs.runs import Run, RunReader, attempt_folder
+from engine.jobs.runs import Run, attempt_folder
+from engine.jobs.survey import RunReader
 from engine.results.curves import (
     BudgetPanel,
     LossPanel,

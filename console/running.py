@@ -20,6 +20,7 @@ from engine.jobs.events import strip_control
 from engine.jobs.follow import Event, Follower, Progress, finite
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
+from engine.jobs.survey import survey
 
 POLL = 0.1  # seconds
 ASK = 15.0  # seconds before asking a cluster again why a run waits
@@ -44,7 +45,7 @@ def run_preset(
     planned = prepare(preset, overrides, seeds, device)
     place = Home(resolve_home(home)).create()
     run = created(place, planned, planned.name, str(planned.origin))
-    found = runs.survey(run.plan, run.store)
+    found = survey(run.plan, run.store)
     interrupted = False
     if found.complete:
         finish(run)
@@ -128,7 +129,7 @@ def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
 def _outcome(run: Run) -> str:
     """How a run ended that we saw end, whatever other consoles have done to it since."""
     state = run.state()
-    if state in ("running", "lost") and runs.survey(run.plan, run.store).complete:
+    if state in ("running", "lost") and survey(run.plan, run.store).complete:
         return "done"
     return state
 

@@ -21,7 +21,8 @@ from console.widgets import Column, Row
 from console.widgets.chart import Chart
 from console.widgets.lists import Choices
 from console.widgets.words import Words
-from engine.jobs.runs import Run, RunReader
+from engine.jobs.runs import Run
+from engine.jobs.survey import RunReader
 from engine.results.curves import budget_panels
 from engine.results.explain import explain
 from engine.results.tables import Line

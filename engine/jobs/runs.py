@@ -21,7 +21,7 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -33,14 +33,13 @@ from engine.jobs.events import strip_control
 from engine.jobs.home import Home, make_private, write_atomic, write_json
 from engine.jobs.lease import Identity, process_identity
 from engine.jobs.orders import Order
-from engine.jobs.records import Record
-from engine.jobs.store import Damaged, Store
+from engine.jobs.store import Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.keys import canonical, digest
 
 if TYPE_CHECKING:  # pydantic costs half a second, which a list of runs can do without
     from engine.spec.experiment import Experiment
-    from engine.spec.planned import Plan, Stage
+    from engine.spec.planned import Plan
 
 RunState = Literal["queued", "running", "paused", "stopped", "failed", "done", "lost"]
 ENDS: tuple[RunState, ...] = ("done", "failed", "stopped", "paused")  # of a session
@@ -328,89 +327,3 @@ def every(home: Home) -> Iterator[Run]:
     ]
     for folder in sorted(folders, key=lambda p: p.stat().st_mtime, reverse=True):
         yield Run(home, folder.name)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What the store has of a plan. `damaged` objects must be computed again."""
-
-    ok: Mapping[str, Record]
-    damaged: frozenset[str]
-    missing: tuple[Stage, ...]
-
-    @property
-    def complete(self) -> bool:
-        return not self.missing
-
-
-def survey(plan: Plan, store: Store) -> Survey:
-    """Check every stage's object: sizes and times, and content where those differ.
-
-    Measurements, which no later stage would verify, are always checked by content. A stage below
-    one that is n/a will never have an object and is not missing.
-    """
-    ok: dict[str, Record] = {}
-    damaged, missing = set(), []
-    hopeless: set[str] = set()
-    for key, stage in plan.stages.items():
-        if any(source in hopeless for source in stage.inputs.values()):
-            hopeless.add(key)
-            continue
-        state, record = store.look(key, deep=stage.kind == "audit")
-        if record is not None:
-            ok[key] = record
-            if record.na is not None:
-                hopeless.add(key)
-            continue
-        if state == "damaged":
-            damaged.add(key)
-        missing.append(stage)
-    return Survey(ok, frozenset(damaged), tuple(missing))
-
-
-class RunReader:
-    """What `engine.results` asks of a run: outcomes, measurements and costs by stage key."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.exits = run.exits()
-
-    def outcome(self, key: str) -> tuple[Literal["ok", "n/a", "failed", "missing"], str]:
-        """Of an audit stage: its own, or that of the first input on the way that has no result."""
-        record = self.run.store.record(key)
-        stage = self.run.plan.stages[key]
-        if record is not None:
-            if record.na is not None:
-                return "n/a", record.na
-            try:
-                if stage.kind == "audit":
-                    self.measurements(key)
-            except Damaged:
-                return "missing", "damaged in the store: run again"
-            return "ok", ""
-        exit_ = self.exits.get(key)
-        if exit_ is not None and exit_.get("outcome") == "failed":
-            return "failed", str(exit_.get("reason", ""))
-        for source in [*stage.inputs.values(), *stage.after]:
-            outcome, reason = self.outcome(source)
-            # A failed predecessor segment fails this one; one that was n/a was only too short.
-            if outcome == "failed" or (outcome == "n/a" and source in stage.inputs.values()):
-                return outcome, reason
-        return "missing", "not computed"
-
-    def measurements(self, key: str) -> dict[str, float | None]:
-        told = json.loads(self.run.store.open_verified(key, "measurements.json"))
-        return dict(told["metrics"])
-
-    def told(self, key: str, name: str) -> dict[str, Any] | None:
-        """A JSON artifact, or None where it is absent or damaged."""
-        try:
-            found = json.loads(self.run.store.open_verified(key, name))
-        except (Damaged, ValueError):
-            return None
-        return found if isinstance(found, dict) else None
-
-    def cost(self, keys: tuple[str, ...]) -> tuple[float, float]:
-        """(TEE, seconds) of some stages, as stored when they were computed."""
-        records = [record for record in map(self.run.store.record, keys) if record is not None]
-        return sum(r.tee for r in records), sum(r.seconds for r in records)

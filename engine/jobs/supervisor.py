@@ -22,8 +22,9 @@ from engine.jobs.orders import Order
 from engine.jobs.placing import Pool, Room
 from engine.jobs.post import Post
 from engine.jobs.records import Record
-from engine.jobs.runs import Run, survey
+from engine.jobs.runs import Run
 from engine.jobs.schedule import Fate, Schedule
+from engine.jobs.survey import survey
 from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
 

@@ -20,6 +20,7 @@ from engine.jobs.garbage import Collector
 from engine.jobs.home import Home
 from engine.jobs.runs import Run
 from engine.jobs.store import Store
+from engine.jobs.survey import survey
 from engine.spec.errors import BadInput
 
 
@@ -201,7 +202,7 @@ def test_plans_cannot_appear_while_objects_go(
     def create() -> None:
         at_it.wait(20)
         made = runs.create(home, "tiny", experiment, plan, "cpu", "x")
-        found.append(len(runs.survey(plan, made.store).missing))
+        found.append(len(survey(plan, made.store).missing))
 
     set_aside = Store.set_aside
 

@@ -13,7 +13,8 @@ from harness import TINY, Computed, flip_byte, on_folder, save_images
 
 from engine.jobs import runs
 from engine.jobs.home import Home
-from engine.jobs.runs import Run, RunReader, survey
+from engine.jobs.runs import Run
+from engine.jobs.survey import RunReader, survey
 from engine.spec import presets
 from engine.spec.errors import BadInput
 from engine.spec.plan import make_plan
