@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -308,6 +309,23 @@ def test_jobs_that_slurm_has_lost_are_lost_until_one_begins(run: Run, sbatch: Pa
     assert run.state() == "running"
     late.end("done", "")
     assert run.state() == "done"
+
+
+def test_nobody_waits_long_for_a_slurm_that_does_not_answer(
+    run: Run, sbatch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that ends, and who looks at a run, can do without its answer."""
+    made = submitted(run)
+    for name in ("squeue", "scancel"):
+        (sbatch.parent / "bin" / name).write_text("#!/bin/sh\nexec sleep 60\n")
+        (sbatch.parent / "bin" / name).chmod(0o755)
+    monkeypatch.setattr(slurm, "HASTE", 0.2)
+    began = time.monotonic()
+    assert dispatch.look_again(run) == ""
+    with pytest.raises(BadInput, match="no answer within"):
+        slurm.cancel_waiting(made)
+    assert time.monotonic() - began < 10
+    assert run.state() == "queued"
 
 
 def test_what_slurm_has_lost_can_be_resumed_at_once(run: Run, sbatch: Path) -> None:

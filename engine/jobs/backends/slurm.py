@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0  # seconds for one of Slurm's commands
 TRIES = 5  # while its controller does not answer
+HASTE = 5.0  # seconds, once, for what somebody waits to see and can do without
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,15 @@ def _script(run: Run, made: Submission, slurm: Slurm, share: Resources) -> str:
     return "\n".join(lines)
 
 
-def queue(submission: Submission) -> list[Queued]:
+def queue(submission: Submission, *, hasty: bool = False) -> list[Queued]:
     """What Slurm says of its jobs that have not ended. Raises BadInput without Slurm."""
     job = submission.facts().get("job")
     if not isinstance(job, str):
         return []
     try:
-        answer = _ask(["squeue", "--noheader", "--array", "--format=%i|%T|%R", f"--jobs={job}"])
+        answer = _ask(
+            ["squeue", "--noheader", "--array", "--format=%i|%T|%R", f"--jobs={job}"], hasty=hasty
+        )
     except BadInput as error:
         if "Invalid job id" in str(error):  # all have ended, and Slurm has forgotten them
             return []
@@ -135,12 +138,13 @@ def ask_about(run: Run) -> str:
     found = submissions(run.folder)
     if run.state() != "queued" or not found or not found[-1].facts():
         return ""
-    waiting = [job for job in queue(found[-1]) if job.state == "PENDING"]
+    known = queue(found[-1], hasty=True)
+    waiting = [job for job in known if job.state == "PENDING"]
     if waiting:
         reasons = Counter(job.reason.strip("()") for job in waiting)
         told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         return f"{WAITS}: {strip_control(told)}"
-    if not queue(found[-1]) and run.state() == "queued":  # nor did one begin meanwhile
+    if not known and run.state() == "queued":  # nor did one begin meanwhile
         found[-1].forget()
     return ""
 
@@ -166,7 +170,7 @@ def cancel_waiting(submission: Submission) -> None:
     """The run has ended: jobs that have not begun would find nothing to do. Raises BadInput."""
     job = submission.facts().get("job")
     if isinstance(job, str):
-        _ask(["scancel", "--state=PENDING", job])
+        _ask(["scancel", "--state=PENDING", job], hasty=True)
 
 
 def requeue() -> None:
@@ -180,14 +184,15 @@ def requeue() -> None:
     _ask(["scontrol", "requeue", job])
 
 
-def _ask(words: list[str]) -> str:
+def _ask(words: list[str], *, hasty: bool = False) -> str:
     """What one of Slurm's commands prints. Raises BadInput with its own words."""
     problem = ""
-    for attempt in range(TRIES):
+    patience = HASTE if hasty else PATIENCE
+    for attempt in range(1 if hasty else TRIES):
         time.sleep(2.0 * (attempt > 0))
         try:
             done = subprocess.run(
-                words, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+                words, capture_output=True, text=True, timeout=patience, stdin=subprocess.DEVNULL
             )
         except FileNotFoundError:
             raise BadInput(
@@ -195,7 +200,7 @@ def _ask(words: list[str]) -> str:
                 'node of a cluster, or set compute.backend = "local".'
             ) from None
         except subprocess.TimeoutExpired:
-            problem = f"no answer within {PATIENCE:g} s"
+            problem = f"no answer within {patience:g} s"
             continue
         if done.returncode == 0:
             return done.stdout.strip()
