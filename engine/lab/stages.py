@@ -14,7 +14,6 @@ from torch import nn
 from engine.lab.artifacts import load_json, load_tensors, save_json, save_tensors
 from engine.lab.context import Context, Diverged, Failed, NotApplicable
 from engine.lab.crafting import CraftTask
-from engine.lab.data._report import report, warning
 from engine.lab.data._texts import TextData
 from engine.lab.meter import FORWARD, Meter
 from engine.lab.randomness import permutation, stream
@@ -40,6 +39,7 @@ from engine.lab.tuning import CHOICE, TRIAL, decide, score_on
 from engine.lab.unlearning import unlearn
 from engine.lab.views import Rows
 from engine.spec.component import Attack, Audit, Data, Method
+from engine.spec.data_report import report, warning
 from engine.spec.experiment import Train
 from engine.spec.keys import digest
 
@@ -49,7 +49,8 @@ LEAST_STD = 0.1  # of a table's column, whose values span [0, 1]
 def run_data(config: Config, ctx: Context) -> float:
     """Decode a data set once. → pixels.safetensors, data.json, of texts also tokens.json"""
     data = component_of("data", config["data"], Data)
-    if data.inspect().digest != config["digest"]:
+    info = data.inspect()
+    if info.digest != config["digest"]:
         raise Failed("the data set changed after the run was planned: start the run again")
     if isinstance(data, TextData):
         encoded = data.encode()
@@ -60,8 +61,10 @@ def run_data(config: Config, ctx: Context) -> float:
         decoded = data.read()
         told = report(decoded, len(config["classes"]))
         shape = list(decoded["train_x"].shape[1:])
-    if trouble := warning(told):
-        ctx.warn(trouble)
+    warnings = [*info.report.get("warnings", []), *filter(None, [warning(told)])]
+    for text in warnings:
+        ctx.warn(text)
+    told = {**info.report, **told, "warnings": warnings}
     arrays = {key: torch.from_numpy(value) for key, value in decoded.items()}
     save_tensors(ctx.folder, PIXELS, arrays)
     mean, std = ([], []) if isinstance(data, TextData) else _scale(arrays["train_x"])

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.spec.data_report import DataReport
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -111,6 +113,8 @@ class DataInfo:
     train_per_class: tuple[int, ...]
     kind: DataKind = "image"
     vocabulary: int = 0
+    # What is known of its report before the rows themselves are read. No part of any key.
+    report: DataReport = field(default_factory=DataReport, compare=False)
 
 
 class Data(Component):

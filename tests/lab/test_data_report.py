@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.lab.data._report import report, warning
 from engine.lab.stages import run_data
+from engine.spec.data_report import report, warning
 from tests.helpers import LocalContext
 
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.lab.data._report import warning
 from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data.text_file import TextFile
+from engine.spec.data_report import warning
 from engine.spec.errors import BadInput
 
 Pairs = Sequence[tuple[str, str]]
@@ -336,7 +336,7 @@ def test_the_data_stage_stores_tokens_and_report_and_warns(tmp_path: Path) -> No
     run_data(config, ctx)
     found = data.encode()
     told = json.loads((ctx.folder / "data.json").read_text())
-    assert told["report"] == found.report and told["report"]["overlap"] == 6
+    assert told["report"].items() >= found.report.items() and told["report"]["overlap"] == 6
     assert any("6 of 6 test rows are in train" in line for line in ctx.warnings)
     stored = Tokens.from_json((ctx.folder / "tokens.json").read_text(encoding="utf-8"))
     assert stored.to_json() == found.tokens.to_json()

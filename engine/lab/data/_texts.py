@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from engine.lab.data._report import report_texts
 from engine.lab.data._table import natural
 from engine.lab.data._tokenizers import facts
 from engine.spec.component import Data, DataInfo
+from engine.spec.data_report import counted
 from engine.spec.errors import BadInput
 from engine.spec.keys import digest
 from engine.spec.registry import component_name
@@ -241,7 +241,7 @@ class TextData(Data):
         for part, (some, labels) in texts.parts.items():
             arrays[f"{part}_x"], cut[part] = tokens.encode(some, self.max_tokens)
             arrays[f"{part}_y"] = labels
-        return Encoded(arrays, tokens, report_texts(texts, arrays, cut))
+        return Encoded(arrays, tokens, _report(texts, arrays, cut))
 
     def read(self) -> dict[str, np.ndarray]:
         return self.encode().arrays
@@ -249,3 +249,18 @@ class TextData(Data):
     @property
     def _name(self) -> str:
         return component_name(type(self))
+
+
+def _report(
+    texts: Texts, arrays: Mapping[str, np.ndarray], cut: Mapping[str, int]
+) -> dict[str, Any]:
+    """Texts are equal where all their characters are, also behind the limit."""
+    told = counted(
+        {part: own for part, (own, _) in texts.parts.items()},
+        {part: labels.tolist() for part, (_, labels) in texts.parts.items()},
+        len(texts.classes),
+    )
+    for part in texts.parts:
+        lengths = (arrays[f"{part}_x"] >= 0).sum(1)
+        told[part] |= {"cut": cut[part], "mean_tokens": round(float(lengths.mean()), 3)}
+    return told | {"dropped": dict(texts.dropped)}

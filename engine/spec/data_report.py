@@ -1,15 +1,76 @@
-"""What a data set looks like: rows a class, exact duplicates, overlap of train and test."""
+"""What a data set looks like, for people: what was read and how, rows a class, exact duplicates,
+overlap of train and test.
+
+A report is plain JSON. Planning knows a part of it (`DataInfo.report`: what headers and one pass
+over the files tell); the data stage adds the counts that need every row and keeps the whole in its
+`data.json`, so that runs whose data were cached or imported tell the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from engine.lab.data._texts import Texts
+
+class Part(TypedDict, total=False):
+    """Of the training or the test rows. `per_class` counts rows, in the order of the classes.
+
+    duplicates: rows that equal an earlier row of the part; conflicting: those of them whose label is
+    not the first such row's. Of texts: cut, those longer than the limit; mean_tokens, of what is
+    left of a text, the end token included.
+    """
+
+    rows: int
+    per_class: list[int]
+    duplicates: int
+    conflicting: int
+    cut: int
+    mean_tokens: float
+
+
+class Column(TypedDict, total=False):
+    """A column of a table, the label's left out.
+
+    `values` are the categories of a categorical column; `low` and `high` the range of a numeric one,
+    in the file's own unit. `gaps` counts cells without a value; `filled` is what stands in them,
+    such as "mean 38.6" (of the training rows), absent where there are none.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    values: list[str]
+    low: float
+    high: float
+    gaps: int
+    filled: str
+
+
+class DataReport(TypedDict, total=False):
+    """A key that is absent is not known (yet), which is not zero.
+
+    overlap: test rows that also are training rows; overlap_conflicting: under another label.
+    dropped: why rows of the files were left out → how many. read: how the files were read where
+    that is not plain from them, a sentence each ("path: semicolons between cells"). warnings: what
+    may spoil results, a sentence each. sample: the first rows as the files have them, cell by cell
+    under `sample_names`.
+    """
+
+    kind: str
+    classes: list[str]
+    train: Part
+    test: Part
+    overlap: int
+    overlap_conflicting: int
+    columns: list[Column]
+    dropped: dict[str, int]
+    read: list[str]
+    warnings: list[str]
+    sample_names: list[str]
+    sample: list[list[str]]
 
 
 def report(arrays: dict[str, np.ndarray], classes: int) -> dict[str, Any]:
@@ -20,31 +81,13 @@ def report(arrays: dict[str, np.ndarray], classes: int) -> dict[str, Any]:
     overlap: test rows that also are training rows; overlap_conflicting: under another label.
     """
     prints = {part: fingerprints(arrays[f"{part}_x"]) for part in ("train", "test")}
-    return _counts(prints, {part: arrays[f"{part}_y"].tolist() for part in prints}, classes)
+    return counted(prints, {part: arrays[f"{part}_y"].tolist() for part in prints}, classes)
 
 
-def report_texts(
-    texts: Texts, arrays: Mapping[str, np.ndarray], cut: Mapping[str, int]
-) -> dict[str, Any]:
-    """The same about texts, equal where all their characters are, and for each part: cut, the texts
-    longer than the limit; mean_tokens, of what is left of a text, the end token included.
-
-    `arrays` has their token ids, int32 [N, L], -1 behind the end. dropped: what was not read.
-    """
-    told = _counts(
-        {part: own for part, (own, _) in texts.parts.items()},
-        {part: labels.tolist() for part, (_, labels) in texts.parts.items()},
-        len(texts.classes),
-    )
-    for part in texts.parts:
-        lengths = (arrays[f"{part}_x"] >= 0).sum(1)
-        told[part] |= {"cut": cut[part], "mean_tokens": round(float(lengths.mean()), 3)}
-    return told | {"dropped": dict(texts.dropped)}
-
-
-def _counts(
+def counted(
     prints: Mapping[str, Sequence[Hashable]], labels: Mapping[str, list[int]], classes: int
 ) -> dict[str, Any]:
+    """The counts of a report; rows are equal where their prints are."""
     told: dict[str, Any] = {}
     first: dict[str, dict[Hashable, int]] = {}
     for part, own in prints.items():
