@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from engine.lab.data._labels import folded, number
 from engine.lab.data._numbers import (
@@ -25,6 +24,9 @@ from engine.lab.data._sheet import Sheet
 from engine.spec.errors import BadInput
 from engine.spec.toml import inline
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Kind = Literal["numeric", "categorical"]
 MOST_CATEGORIES = 100
 MOST_PROBLEMS = 8  # told at once
@@ -37,25 +39,44 @@ INDEX = re.compile(r"unnamed: ?\d+|__index_level_\d+__", re.I)
 
 @dataclass(slots=True)
 class Features:
-    """One column of all files: its cells, stripped; `values` as numbers, NaN in gaps, or None for
-    a categorical one, whose gaps are ""."""
+    """One column of all files: its `cells` [N], stripped, and what is different among them.
+
+    `gaps` are the cells that are no value, as they are written; `notations` those in which all
+    others are numbers, none for a categorical column.
+    """
 
     name: str
     cells: list[str]
     typed: bool
+    distinct: list[str] = field(init=False)
     notations: list[Notation] = field(default_factory=list)
-    gaps: frozenset[str] = frozenset()  # the spellings, lower-cased
-    values: list[float] | None = None
+    gaps: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.distinct = list(dict.fromkeys(self.cells))
 
     @property
     def numeric(self) -> bool:
         return bool(self.notations)
 
-    def is_gap(self, cell: str) -> bool:
-        return cell.lower() in self.gaps
-
+    @property
     def present(self) -> list[str]:
-        return [cell for cell in self.cells if not self.is_gap(cell)]
+        """The different values."""
+        return [cell for cell in self.distinct if cell not in self.gaps]
+
+    def values(self) -> np.ndarray:
+        """float64 [N], NaN in gaps; of a numeric column whose notation is settled."""
+        import numpy as np
+
+        [notation] = self.notations
+        value = {c: float("nan") if c in self.gaps else notation.value(c) for c in self.distinct}
+        return np.fromiter(map(value.__getitem__, self.cells), np.float64, len(self.cells))
+
+    def missing(self) -> np.ndarray:
+        """bool [N]: where no value stands."""
+        import numpy as np
+
+        return np.fromiter(map(self.gaps.__contains__, self.cells), np.bool_, len(self.cells))
 
 
 def columns_of(
@@ -85,15 +106,6 @@ def columns_of(
     if not problems:
         problems += _unclear(found, sheets)
     if not problems:
-        for column in found:
-            if column.numeric:
-                [notation] = column.notations
-                column.values = [
-                    float("nan") if column.is_gap(cell) else notation.value(cell)
-                    for cell in column.cells
-                ]
-            else:
-                column.cells = ["" if column.is_gap(cell) else cell for cell in column.cells]
         problems += _row_numbers(found, sheets)
     if problems:
         more = len(problems) - MOST_PROBLEMS
@@ -110,25 +122,25 @@ class _Problem:
 
 def _settle(column: Features, kind: Kind | None, decimal: Decimal | None) -> _Problem | None:
     """Find gaps and notations of one column; what is left open stays several notations."""
-    distinct = list(dict.fromkeys(column.cells))
+    distinct = column.distinct
     if kind == "categorical":
-        column.gaps = frozenset({""})
+        column.gaps = frozenset({""}.intersection(distinct))
         return None
     plain = [cell for cell in distinct if not is_gap(cell)]
-    column.gaps = frozenset(cell.lower() for cell in distinct if is_gap(cell))
+    column.gaps = frozenset(filter(is_gap, distinct))
     if not plain:
         drop = f"data.drop = [{inline(column.name)}]"
         return _Problem(f"no row has a value; {drop} leaves it out.", tuple(distinct))
     among = [cell for cell in plain if not is_gap(cell, True)]
     decimal = None if column.typed else decimal
-    for candidates in (plain, among):
-        if candidates and (fit := notations_of(candidates, decimal)):
-            column.notations = [PLAIN] if column.typed else fit
-            column.gaps = frozenset(c.lower() for c in distinct if c not in candidates)
-            return None
-    numbers = [cell for cell in among if notations_of([cell], decimal)]
-    likes = [cell for cell in among if cell not in numbers and is_number_like(cell)]
-    words = [cell for cell in among if cell not in numbers]
+    if among and (fit := notations_of(among, decimal)):
+        column.notations = [PLAIN] if column.typed else fit
+        column.gaps = frozenset(cell for cell in distinct if is_gap(cell, True))
+        return None
+    is_number = {cell: bool(notations_of([cell], decimal)) for cell in among}
+    numbers = [cell for cell in among if is_number[cell]]
+    words = [cell for cell in among if not is_number[cell]]
+    likes = [cell for cell in words if is_number_like(cell)]
     remedy = f'data.columns = {{ {inline(column.name)} = "categorical" }}'
     if not numbers and not likes and kind is None:
         return None
@@ -172,7 +184,7 @@ def _unclear(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[str]:
         elif not signs and PLAIN in column.notations:
             column.notations = [PLAIN]
         else:
-            cell = next(c for c in column.present() if not c.lstrip("+-").isdigit())
+            cell = next(c for c in column.present if not c.lstrip("+-").isdigit())
             readings = " or ".join(f"{n.value(cell):.10g}" for n in column.notations)
             at = sheets[0].names.index(column.name)
             problems.append(
@@ -184,7 +196,7 @@ def _unclear(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[str]:
 
 def _has_sign(column: Features) -> bool:
     """Whether a decimal sign or a sign between thousands stands in it."""
-    return any("," in cell or "." in cell for cell in column.present())
+    return any("," in cell or "." in cell for cell in column.present)
 
 
 def _row_numbers(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[str]:
@@ -207,21 +219,22 @@ def _row_numbers(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[s
 def _numbering(column: Features, rows: int) -> str:
     if rows < FEW:
         return ""
-    if column.values is None:
-        own = column.cells[:rows]
-        return "has another text in every row" if len(set(own)) == rows >= 2 * FEW else ""
-    numbers = column.values[:rows]
-    if not all(value.is_integer() for value in numbers):
-        return "is an index" if INDEX.fullmatch(column.name) else ""
-    steps = {later - earlier for earlier, later in pairwise(numbers)}
-    distinct = len(set(numbers)) == rows
+    distinct = len(set(column.cells[:rows])) == rows
+    if not column.numeric:
+        return "has another text in every row" if distinct and rows >= 2 * FEW else ""
+    if INDEX.fullmatch(column.name):
+        return "is an index"
+    if not distinct:
+        return ""
+    numbers = column.values()[:rows]
+    if (numbers % 1 != 0).any():  # NaN, too
+        return ""
+    steps = {float(step) for step in numbers[1:] - numbers[:-1]}
     if steps in ({1.0}, {-1.0}):
         return "counts the rows"
-    if distinct and rows >= 2 * FEW and max(numbers) - min(numbers) == rows - 1:
+    if rows >= 2 * FEW and numbers.max() - numbers.min() == rows - 1:
         return "counts the rows, in another order"
-    if distinct and ID_LIKE.fullmatch(column.name):
-        return "has another number in every row"
-    return ""
+    return "has another number in every row" if ID_LIKE.fullmatch(column.name) else ""
 
 
 def _told(columns: Sequence[Features]) -> list[str]:
@@ -233,7 +246,7 @@ def _told(columns: Sequence[Features]) -> list[str]:
                 notations.setdefault(notation.told, []).append(column.name)
     told += [f"{words} in {_names(names)}" for words, names in notations.items()]
     for column in columns:
-        words = sorted({c for c in column.cells if c and column.is_gap(c)})
+        words = sorted(filter(None, column.gaps))
         if words:
             told.append(f"{_shown(words)} in {column.name!r} read as no value")
     return told
@@ -246,7 +259,7 @@ def _warnings(columns: Sequence[Features]) -> list[str]:
         if column.numeric:
             continue
         first: dict[object, str] = {}
-        for cell in dict.fromkeys(column.cells):
+        for cell in column.present:
             value = number(cell)
             key = folded(cell).removesuffix(".") if value is None else value
             other = first.setdefault(key, cell)

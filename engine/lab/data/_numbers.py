@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,20 +42,27 @@ class Notation:
     thousands: str
     told: str  # "" for the usual one
 
-    def fits(self, cells: Sequence[str]) -> bool:
-        """Whether every cell is a number in this notation and one at least is not in the plain one
-        without thousands."""
+    def fits(self, cells: Collection[str], signs: Set[str]) -> bool:
+        """Whether every cell is a number in this notation, and with thousands one at least has them
+        set apart. `signs` are the characters of all cells."""
         plain = POINT if self.decimal == "." else COMMA
         if not self.thousands:
-            return all(plain.fullmatch(cell) for cell in cells)
+            return all(map(plain.fullmatch, cells))
+        if signs.isdisjoint(self.thousands):
+            return False
         grouped = _grouped(re.escape(self.thousands), re.escape(self.decimal))
-        set_apart = {cell for cell in cells if grouped.fullmatch(cell)}
-        return bool(set_apart) and all(cell in set_apart or plain.fullmatch(cell) for cell in cells)
+        some = False
+        for cell in cells:
+            if grouped.fullmatch(cell):
+                some = True
+            elif not plain.fullmatch(cell):
+                return False
+        return some
 
     def value(self, cell: str) -> float:
         for sign in self.thousands:
             cell = cell.replace(sign, "")
-        return float(cell.replace(self.decimal, "."))
+        return float(cell if self.decimal == "." else cell.replace(",", "."))
 
 
 NOTATIONS = (
@@ -74,19 +81,19 @@ def is_gap(cell: str, among_numbers: bool = False) -> bool:
     return word in GAPS or (among_numbers and word in GAPS_AMONG_NUMBERS)
 
 
-def notations_of(cells: Iterable[str], decimal: Decimal | None) -> list[Notation]:
+def notations_of(cells: Collection[str], decimal: Decimal | None) -> list[Notation]:
     """Those in which all `cells` (stripped, no gaps) are finite numbers; [] if there is none.
 
     Whole numbers fit two and are the same in both: then only the first is returned.
     """
-    distinct = list(dict.fromkeys(cells))
-    fit = [n for n in NOTATIONS if decimal in (None, n.decimal) and n.fits(distinct)]
-    fit = [n for n in fit if all(math.isfinite(n.value(cell)) for cell in distinct)]
-    same: list[Notation] = []
-    for one in fit:
-        if not any(all(o.value(c) == one.value(c) for c in distinct) for o in same):
-            same.append(one)
-    return same
+    signs = set().union(*cells)
+    fit = [n for n in NOTATIONS if decimal in (None, n.decimal) and n.fits(cells, signs)]
+    values: list[tuple[Notation, list[float]]] = []
+    for notation in fit:
+        numbers = [notation.value(cell) for cell in cells]
+        if all(map(math.isfinite, numbers)) and not any(numbers == known for _, known in values):
+            values.append((notation, numbers))
+    return [notation for notation, _ in values]
 
 
 NUMBER_LIKE = re.compile(

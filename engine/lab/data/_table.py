@@ -77,11 +77,12 @@ def parse(sheets: Sequence[Sheet], rules: Rules) -> Table:
     label_is_word = rules.columns.get(first.names[first.label]) == "categorical"
     keep, parts = _complete(sheets, features, rules, label_is_word)
     written = [cells[first.label] for sheet in sheets for _, cells in sheet.rows]
+    kept = set(keep.tolist())
+    lines = ((sheet, line) for sheet in sheets for line, _ in sheet.rows)
     seen: dict[str, str] = {}
-    lines = [(sheet, line) for sheet in sheets for line, _ in sheet.rows]
-    for row in keep:
-        sheet, line = lines[row]
-        seen.setdefault(written[row], f"{sheet.where}: {sheet.at(line)}")
+    for row, (sheet, line) in enumerate(lines):
+        if row in kept and written[row] not in seen:
+            seen[written[row]] = f"{sheet.where}: {sheet.at(line)}"
     found = classes_of(seen, rules.labels)
     _check_classes(found, first)
     labels = np.array([found.index[written[row]] for row in keep], dtype=np.int64)
@@ -110,49 +111,49 @@ def _check_label_key(sheet: Sheet, rules: Rules) -> None:
 
 def _complete(
     sheets: Sequence[Sheet], features: Sequence[Features], rules: Rules, label_is_word: bool
-) -> tuple[list[int], tuple[int, ...]]:
-    """(rows of all files that are used, how many of each file). Raises BadInput for the first gap
-    that nothing is to be done about."""
-    keep: list[int] = []
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """(the rows of all files that are used, how many of each file). Raises BadInput for the first
+    gap that nothing is to be done about."""
+    import numpy as np
+
+    first = sheets[0]
+    labels = [cells[first.label].strip() for sheet in sheets for _, cells in sheet.rows]
+    unlabelled = {label: not label if label_is_word else is_gap(label) for label in set(labels)}
+    gaps = [(first.names[first.label], labels, np.array([unlabelled[label] for label in labels]))]
+    if rules.impute == "refuse":
+        gaps += [(column.name, column.cells, column.missing()) for column in features]
+    lacking = np.logical_or.reduce([missing for *_, missing in gaps])
+    if rules.missing == "error" and lacking.any():
+        row = int(lacking.argmax())
+        name, cells = next((name, cells) for name, cells, missing in gaps if missing[row])
+        raise BadInput(_gap(sheets, row, name, cells[row], name != gaps[0][0]))
     parts = []
-    row = 0
+    start = 0
     for sheet in sheets:
-        before = len(keep)
-        for line, cells in sheet.rows:
-            label = cells[sheet.label].strip()
-            gap, cell = "", ""
-            if (not label) if label_is_word else is_gap(label):
-                gap, cell = sheet.names[sheet.label], label
-            elif rules.impute == "refuse":
-                gap, cell = next(
-                    ((f.name, f.cells[row]) for f in features if _lacks(f, row)), ("", "")
-                )
-            if gap and rules.missing == "error":
-                what = "no value" + (f" ({cell!r} is none)" if cell else "")
-                filled, word = "", ""
-                if gap != sheet.names[sheet.label]:
-                    filled = '; data.impute = "mean" or "median" fills them'
-                if cell:
-                    word = f"; data.columns = {inline({gap: 'categorical'})} makes it a word"
-                raise BadInput(
-                    f"{sheet.where}: {sheet.at(line)}, column {gap!r}: {what}. data.missing = "
-                    f'"drop" leaves such rows out{filled}{word}.'
-                )
-            if not gap:
-                keep.append(row)
-            row += 1
-        if len(keep) - before < 4:
+        parts.append(int((~lacking[start : start + len(sheet.rows)]).sum()))
+        start += len(sheet.rows)
+        if parts[-1] < 4:
             raise BadInput(
-                f"{sheet.where}: holds {len(keep) - before} complete rows; at least 4 are needed."
+                f"{sheet.where}: holds {parts[-1]} complete rows; at least 4 are needed."
             )
-        parts.append(len(keep) - before)
-    return keep, tuple(parts)
+    return np.flatnonzero(~lacking), tuple(parts)
 
 
-def _lacks(column: Features, row: int) -> bool:
-    if column.values is not None:
-        return column.values[row] != column.values[row]
-    return not column.cells[row]
+def _gap(sheets: Sequence[Sheet], row: int, name: str, cell: str, fillable: bool) -> str:
+    """What to say of a cell without a value; `row` counts those of all files."""
+    place = ""
+    for sheet in sheets:
+        if row < len(sheet.rows):
+            place = f"{sheet.where}: {sheet.at(sheet.rows[row][0])}"
+            break
+        row -= len(sheet.rows)
+    told = f"{place}, column {name!r}: no value" + (f" ({cell!r} is none)" if cell else "")
+    told += '. data.missing = "drop" leaves such rows out'
+    if fillable:
+        told += '; data.impute = "mean" or "median" fills them'
+    if cell:
+        told += f"; data.columns = {inline({name: 'categorical'})} makes it a word"
+    return f"{told}."
 
 
 def _check_classes(found: Classes, sheet: Sheet) -> None:
@@ -165,7 +166,7 @@ def _check_classes(found: Classes, sheet: Sheet) -> None:
 
 
 def _encoded(
-    features: Sequence[Features], keep: Sequence[int], where: str
+    features: Sequence[Features], keep: np.ndarray, where: str
 ) -> tuple[list[str], list[np.ndarray], tuple[tuple[Column, slice], ...]]:
     """Names, columns [N, d] and what each column of the files became."""
     import numpy as np
@@ -175,28 +176,29 @@ def _encoded(
     columns: list[tuple[Column, slice]] = []
     for column in features:
         start = len(names)
-        if column.values is not None:
-            values = np.array([column.values[row] for row in keep], dtype=np.float64)
+        if column.numeric:
+            values = column.values()[keep]
             names.append(column.name)
             blocks.append(values[:, None])
-            gaps = int(np.isnan(values).sum())
-            told = Column(name=column.name, kind="numeric", gaps=gaps)
-            if gaps < len(values):
+            told = Column(name=column.name, kind="numeric", gaps=int(np.isnan(values).sum()))
+            if told["gaps"] < len(values):
                 told |= {"low": float(np.nanmin(values)), "high": float(np.nanmax(values))}
         else:
-            cells = [column.cells[row] for row in keep]
-            found = sorted(set(cells))
+            cells = np.array(column.cells)[keep]
+            cells[column.missing()[keep]] = ""
+            found, which = np.unique(cells, return_inverse=True)
             if len(found) > MOST_CATEGORIES:
                 raise BadInput(
                     f"{where}: column {column.name!r} has {len(found)} different texts (such as "
-                    f"{found[0][:40]!r}); numbers or at most {MOST_CATEGORIES} categories are "
-                    f"needed. data.drop leaves it out."
+                    f"{str(found[0])[:40]!r}); numbers or at most {MOST_CATEGORIES} categories are "
+                    f"needed; data.drop = {inline([column.name])} leaves it out."
                 )
             names += [f"{column.name}={value}" for value in found]
-            blocks.append(np.array([[cell == value for value in found] for cell in cells], float))
-            words = [value for value in found if value]
-            told = Column(name=column.name, kind="categorical", values=words, gaps=cells.count(""))
-            if told["gaps"]:
+            blocks.append(np.eye(len(found))[which])
+            words = [str(value) for value in found if value]
+            gaps = int((cells == "").sum())
+            told = Column(name=column.name, kind="categorical", values=words, gaps=gaps)
+            if gaps:
                 told["filled"] = "a category of its own"
         columns.append((told, slice(start, len(names))))
     if not 1 <= len(names) <= MOST_COLUMNS:
@@ -208,7 +210,7 @@ def _header_warning(sheet: Sheet, features: Sequence[Features], labels: Sequence
     """Where the names of the columns look like one of the rows below them."""
     numeric = [column for column in features if column.numeric]
     names = [column.name for column in (numeric or features)]
-    cells = {column.name: set(column.cells) for column in features}
+    cells = {column.name: column.distinct for column in features}
     like = [POINT.fullmatch(name) if numeric else name in cells[name] for name in names]
     if not like or not all(like) or sheet.names == [str(n) for n in range(len(sheet.names))]:
         return []
