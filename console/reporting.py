@@ -22,6 +22,7 @@ from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home, write_atomic
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
+from engine.results.compare import shown_metric
 from engine.results.explain import explain
 from engine.results.figures import inline_svg
 from engine.results.tables import COLUMNS, Line, summary
@@ -241,9 +242,13 @@ def _measurements(rows: Sequence[dict[str, Any]]) -> str:
     numbers = {"budget", "n", "mean", "lo", "hi", "gap", "gap_lo", "gap_hi"}
     table = _table(
         [(name.replace("_", " "), name in numbers) for name in told],
-        ([_measured(row[name]) for name in told] for row in rows),
+        ([_measured(_shown(row, name)) for name in told] for row in rows),
     )
     return f"<details><summary>All {len(rows)} of them, seed by seed</summary>{table}</details>"
+
+
+def _shown(row: dict[str, Any], name: str) -> object:
+    return shown_metric(row) if name == "metric" else row[name]
 
 
 def _measured(value: object) -> str:
