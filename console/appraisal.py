@@ -122,7 +122,7 @@ def appraise(raw: dict[str, Any], name: str, home: Home, rates: Rates, where: st
     }
     times = [assumed.get(key, seconds) for key, seconds in stored.items()]
     known = [seconds for seconds in times if seconds is not None]
-    remarks = []
+    remarks = [remark.rstrip(".") for remark in plan.remarks]
     if not any(method.role == "retrain" for method in experiment.methods):
         remarks.append("no retrain among the methods: gaps and recoveries will be undefined")
     if len(experiment.seeds) < 3:

@@ -55,7 +55,7 @@ def _unfit(
         if info is not None and issubclass(cls, Model):
             cls().check(info)
         if info is not None and issubclass(cls, Attack):
-            cls().check(info, rows)
+            cls().resolved(info).check(info, rows)
     except BadInput as error:
         return str(error)
     return ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.results.compare import Row
+from engine.results.compare import Row, shown_metric
 from engine.results.curves import role_of
 from engine.results.tables import Line, number, summary, with_bounds
 
@@ -364,7 +364,7 @@ def seed_table(rows: Iterable[Row]) -> list[list[str]]:
             interval = f"{row['lo']:.3g} to {row['hi']:.3g}"
         table.append(
             [
-                row["metric"],
+                shown_metric(row),
                 number(row["mean"], ".4g"),
                 interval,
                 *(number(values.get(trial), ".4g") for trial in trials),

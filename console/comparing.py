@@ -37,7 +37,9 @@ def rows_of(found: Sequence[Run]) -> list[Row]:
     audits = registered_audits()
     measurements = []
     for run in found:
-        measurements += tidy(run.id, run.plan.cells, RunReader(run), audits, run.plan.searches)
+        measurements += tidy(
+            run.id, run.plan.cells, RunReader(run), audits, run.plan.searches, run.plan.stages
+        )
     return compare(measurements, audits)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from console.fields import Field, fields_of, written
+from console.fields import Field, fields_of
 from console.saving import raw_of
 from engine.jobs.home import Home
 from engine.spec import toml
@@ -137,7 +137,7 @@ class Draft:
         return [
             Entry(
                 one,
-                written(grid[one.key] if one.key in grid else table.get(one.key)),
+                one.written(grid[one.key] if one.key in grid else table.get(one.key)),
                 told.get(one.key, ""),
             )
             for one in fields

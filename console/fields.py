@@ -27,7 +27,8 @@ class Field:
     """One key. `takes` says in words what it takes; `default` is shown where nothing is set.
 
     `scalar` is False where only a list or a table will do. `grid`: several values with commas
-    stand for a grid of variants.
+    stand for a grid of variants. `mixed`: a number and a text mean different things (a class's
+    index, and its name), so a text that looks like a number is written in quotes.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Field:
     description: str = ""
     scalar: bool = True
     grid: bool = False
+    mixed: bool = False
 
     def read(self, text: str) -> Any:
         """The value that `text` stands for; nothing is refused here."""
@@ -46,11 +48,23 @@ class Field:
         if self.kind == "text":
             return text
         value = _toml(text)
+        if self.mixed and not _plain_toml(value):
+            value = None  # a class may be called 2024-01-01, or true
         if value is None and "," in text:
             value = _toml(f"[{text}]")
         if value is None:
             value = [_part(part) for part in text.split(",")] if "," in text else text
         return [value] if not self.scalar and self.kind == "list" and _plain(value) else value
+
+    def written(self, value: Any) -> str:
+        """A value as a person types it, such that reading it gives the value again."""
+        text = written(value)
+        if not self.mixed or value is None:
+            return text
+        many = isinstance(value, list | tuple)
+        if self.read(text) == (list(value) if many else value):
+            return text
+        return ", ".join(map(toml.inline, value)) if many else toml.inline(value)
 
     def is_grid(self, value: Any) -> bool:
         """Whether what was read stands for several variants."""
@@ -65,6 +79,11 @@ def _toml(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return None
     return found["value"] if len(found) == 1 else None  # a line break could smuggle in more
+
+
+def _plain_toml(value: Any) -> bool:
+    """Whether it is a number, a text, or a list, which may hold both."""
+    return isinstance(value, int | float | str | list) and not isinstance(value, bool)
 
 
 def _part(text: str) -> Any:
@@ -119,6 +138,8 @@ def _field(key: str, info: FieldInfo, grid: bool) -> Field:
     if tables:  # a table inside this one is typed as TOML: { partition = "gpu" }
         origins = {dict}
     scalar = bool(origins - {list, tuple, dict})
+    inner = {one for member in types_ for part in get_args(member) for one in _members(part)}
+    mixed = origins >= {int, str} or (bool(origins & {list, tuple}) and inner >= {int, str})
     kind: Kind
     if dict in origins:
         kind = "table"
@@ -128,6 +149,8 @@ def _field(key: str, info: FieldInfo, grid: bool) -> Field:
         kind = "choice"
     elif origins == {bool}:
         kind = "bool"
+    elif mixed:
+        kind = "number"
     else:
         kind = "number" if origins <= {int, float} else "text"
     if bool in origins:
@@ -136,18 +159,21 @@ def _field(key: str, info: FieldInfo, grid: bool) -> Field:
     if isinstance(default, BaseModel):
         default = default.model_dump(mode="json", exclude_none=True)
     takes = _takes(kind, words, origins, scalar)
+    if kind == "table" and inner == {str}:
+        takes = 'table of texts: { "a" = "b" }'
     if tables:
         takes = f"table of {', '.join(tables[0].model_fields)}"
     return Field(
         key=key,
         kind=kind,
-        takes=takes + _bounds(info),
+        takes=(_takes_mixed(kind) if mixed else takes) + _bounds(info),
         default=written(default) if default not in (None, {}) else "",
         required=info.is_required(),
         choices=words if kind in ("choice", "bool") else (),
         description=info.description or "",
         scalar=scalar,
         grid=grid,
+        mixed=mixed,
     )
 
 
@@ -170,6 +196,10 @@ def _takes(kind: Kind, words: tuple[str, ...], origins: set[Any], scalar: bool) 
         return " or ".join([", ".join(alone), "list"]) if scalar and alone else "list: 0.1, 0.2"
     number = "number" if float in origins else "whole number"
     return {"bool": "true, false", "text": "text", "table": "table of lists"}.get(kind, number)
+
+
+def _takes_mixed(kind: Kind) -> str:
+    return "list: 3, dog" if kind == "list" else "whole number or text"
 
 
 def _bounds(info: FieldInfo) -> str:

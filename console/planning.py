@@ -94,6 +94,7 @@ def show_plan(
         told["search_tee"] = search_tee(plan)
         told["estimates"] = estimates(plan, missing, planned.kind)
         told["starts_anew"] = starting_anew(planned.experiment)
+        told["remarks"] = plan.remarks
         say_json(told)
         return
     table = Table(title=f"{planned.name}: {planned.experiment.title}", title_justify="left")
@@ -127,6 +128,8 @@ def show_plan(
             f"Every budget starts anew for {', '.join(anew)}: what they do depends on the budget's "
             "end. The others continue one trajectory."
         )
+    for remark in plan.remarks:
+        say(remark)
     if not any(method.role == "retrain" for method in planned.experiment.methods):
         say("There is no `retrain` among the methods: gaps and recoveries will be undefined.")
 

@@ -22,15 +22,18 @@ from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home, write_atomic
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
+from engine.results.compare import shown_metric
 from engine.results.explain import explain
 from engine.results.figures import inline_svg
 from engine.results.tables import COLUMNS, Line, summary
-from engine.results.tidy import registered_audits
+from engine.results.tidy import class_names, registered_audits
 from engine.results.tuning import ORACLE, note, table_of
 from engine.spec.errors import BadInput
 from engine.spec.presets import HEADER, to_toml
 
 PER_FIGURE = 6  # panels: more would not fit on a printed page
+# Those facts of a poison that are classes.
+CLASS_FACTS = frozenset({"target", "true_class", "adversarial", "first", "second"})
 FIGURES = (
     ("budget", "Against the budget", "Means over seeds with 95 % t-intervals."),
     ("z", "Scores against N(0, 1)", "Pooled over seeds; methods at their largest budget."),
@@ -190,9 +193,8 @@ def _poisons(run: Run) -> str:
             found = json.loads(run.store.open_verified(stage.key, "poison.json"))["facts"]
         except (Damaged, KeyError, ValueError):
             continue
-        facts = ", ".join(
-            f"{_text(name.replace('_', ' '))} {_measured(found[name])}" for name in found
-        )
+        names = class_names(run.plan.stages, stage.key) if CLASS_FACTS & found.keys() else ()
+        facts = ", ".join(_fact(name, value, names) for name, value in found.items())
         if facts:
             title = stage.title.removeprefix("craft ")
             told.append([_text(title), f"{record.seconds:.1f}", f"{record.tee:.3g}", facts])
@@ -201,6 +203,15 @@ def _poisons(run: Run) -> str:
     headings = [("poison", False), ("seconds", True), ("TEE", True), ("facts", False)]
     page = _table(headings, told)
     return _section("Poison", f"<details><summary>All {len(told)}</summary>{page}</details>")
+
+
+def _fact(name: str, value: object, names: Sequence[str]) -> str:
+    """As "target 1 (dog)", where it is a class."""
+    told = f"{_text(name.replace('_', ' '))} {_measured(value)}"
+    place = int(value) if isinstance(value, int | float) and value == value // 1 else -1
+    if name in CLASS_FACTS and 0 <= place < len(names):
+        told += f" ({_text(names[place])})"
+    return told
 
 
 def _attacks(run: Run) -> str:
@@ -241,9 +252,13 @@ def _measurements(rows: Sequence[dict[str, Any]]) -> str:
     numbers = {"budget", "n", "mean", "lo", "hi", "gap", "gap_lo", "gap_hi"}
     table = _table(
         [(name.replace("_", " "), name in numbers) for name in told],
-        ([_measured(row[name]) for name in told] for row in rows),
+        ([_measured(_shown(row, name)) for name in told] for row in rows),
     )
     return f"<details><summary>All {len(rows)} of them, seed by seed</summary>{table}</details>"
+
+
+def _shown(row: dict[str, Any], name: str) -> object:
+    return shown_metric(row) if name == "metric" else row[name]
 
 
 def _measured(value: object) -> str:

@@ -7,6 +7,7 @@ aimed at a target of its own: then a row pools (seed, unit) pairs, and "seed" be
     values       aligned with `seeds`, None where a seed gave none; `n` counts the others
     units        aligned, too; only where there are several a seed
     beside       True, only for a rate that tables show beside the primary metric
+    class        the class's name, only of a metric measured for each class ("class_accuracy.3")
     mean, lo, hi 95 % t-interval over the seeds; of a rate, Wilson's
     gap          mean paired difference to retraining, over the seeds both have; None for
                  retraining itself. `retrain_mean` is retraining's mean over those seeds
@@ -57,6 +58,7 @@ Row = dict[str, Any]
 Values = dict[Trial, float]
 Model = tuple[str, str, str, str, float | None]  # setting, attack, method, variant, budget
 
+LONGEST_CLASS = 40  # characters of a class's name that people are shown
 FEW_SEEDS = 3  # below this a verdict's reason says how few there are
 STATUSES = ("ok", "n/a", "failed", "missing")  # where two runs differ on a cell, the earlier holds
 ROLES = ("none", "retrain", "retrain-fresh", "retrain-known", "unlearn", "oracle")
@@ -99,6 +101,8 @@ class Group:
     place: Place
     metrics: dict[str, Values] = field(default_factory=dict)
     outcomes: dict[Trial, Measurement] = field(default_factory=dict)  # any one of the trial's
+    # metric -> the class it is of; several where runs on other data are compared under one name
+    classes: dict[str, list[str]] = field(default_factory=dict)
 
     def values(self, metric: str) -> Values:
         return self.metrics.get(metric, {})
@@ -227,6 +231,10 @@ def gather(measurements: Iterable[Measurement]) -> list[Group]:
         found = [m for m in told if m.status == best]
         group = groups.setdefault(place, Group(place))
         group.outcomes[trial] = min(found, key=lambda m: (m.run, m.tee, m.seconds, m.reason))
+        for m in found:
+            names = group.classes.setdefault(m.metric, [])
+            if m.class_name and m.class_name not in names:
+                names.append(m.class_name)
         for metric, value in _agreed(found, place).items():
             values = group.metrics.setdefault(metric, {})  # a row even if no seed has a value
             if value is not None:
@@ -262,6 +270,14 @@ def _one_reference(groups: Iterable[Place]) -> None:
 
 def _of_role(family: Sequence[Group], role: str) -> Group | None:
     return next((group for group in family if group.place.role == role), None)
+
+
+def shown_metric(row: Row) -> str:
+    """A row's metric for people: class_accuracy.3 (cat)."""
+    name = "".join(c for c in row.get("class") or "" if c.isprintable())
+    if len(name) > LONGEST_CLASS:
+        name = f"{name[: LONGEST_CLASS - 1]}…"
+    return f"{row['metric']} ({name})" if name else str(row["metric"])
 
 
 # --- rows ----------------------------------------------------------------------------------------
@@ -306,6 +322,8 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
         row["units"] = [trial.unit for trial in trials]
     if metric is not None and metric.beside:
         row["beside"] = True
+    if group.classes.get(name):
+        row["class"] = " or ".join(group.classes[name])
     if not values or (metric is not None and not metric.averaged):
         return row
     rate = metric is not None and metric.rate

@@ -161,6 +161,12 @@ COLUMNS = {
         "the primary metric's.",
         "what its card and its metric's page name. No audit sees everything.",
     ),
+    "class": Told(
+        "Of a metric measured for each class (class_accuracy.3): the class's name in the data set; 3 "
+        "is its index. Empty for all other metrics.",
+        "none: it is a name.",
+        "that runs on different data were compared under one name: then it holds both names.",
+    ),
     "setting": Told(
         "Data, model and training, where a comparison holds several.",
         "none: it is a choice.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -11,7 +11,7 @@ from engine.spec.planned import shown
 
 if TYPE_CHECKING:
     from engine.spec.component import Metric
-    from engine.spec.planned import Cell, Search
+    from engine.spec.planned import Cell, Search, Stage
 
 Status = Literal["ok", "n/a", "failed", "missing"]
 
@@ -44,6 +44,7 @@ class Measurement:
     search_tee: float | None = None
     search_seconds: float | None = None
     unit: int = 0  # which of an attack's poisons, where a row pools several
+    class_name: str = ""  # of a metric measured for each class; empty where it is not known
 
 
 class AuditLike(Protocol):
@@ -85,8 +86,10 @@ def tidy(
     store: StoreReader,
     audits: Audits | None = None,
     searches: Iterable[Search] = (),
+    stages: Mapping[str, Stage] | None = None,
 ) -> list[Measurement]:
-    """Read every cell's outcome. `audits` defaults to the registered ones.
+    """Read every cell's outcome. `audits` defaults to the registered ones; `stages` are the plan's,
+    which know the names of the classes.
 
     A cell without numbers gives one measurement of the audit's primary metric, with its status.
     The variant of a tuned cell ends in what was chosen. A cell chosen by looking at the audit has
@@ -104,6 +107,7 @@ def tidy(
         values = dict(store.measurements(cell.key)) if status == "ok" else {}
         if not values:
             values = {known[cell.audit].primary if cell.audit in known else "": None}
+        names = class_names(stages or {}, cell.key) if values else ()
         tee, seconds = store.cost(cell.cost_keys)
         table += [
             Measurement(
@@ -125,6 +129,7 @@ def tidy(
                 search_tee=search_tee,
                 search_seconds=search_seconds,
                 unit=cell.unit,
+                class_name=_class_name(known.get(cell.audit), metric, names),
             )
             for metric, value in values.items()
         ]
@@ -154,6 +159,27 @@ def registered_audits() -> Audits:
 def metric_of(audit: AuditLike, name: str) -> Metric | None:
     """How a measured metric is read; "class_accuracy.3" is one of the family "class_accuracy"."""
     return audit.metrics.get(name) or audit.metrics.get(name.partition(".")[0])
+
+
+def class_names(stages: Mapping[str, Stage], key: str) -> Sequence[str]:
+    """Names of the classes of the data that stage `key` reads; () where the plan does not tell."""
+    stage = stages.get(key)
+    data = stages.get(stage.inputs.get("data", "")) if stage is not None else None
+    found = data.config.get("classes") if data is not None else None
+    if not isinstance(found, list | tuple) or not all(isinstance(name, str) for name in found):
+        return ()
+    return found
+
+
+def _class_name(audit: AuditLike | None, metric: str, names: Sequence[str]) -> str:
+    """ "cat" for "class_accuracy.3", where the audit declares "class_accuracy"; else ""."""
+    family, _, number = metric.rpartition(".")
+    if audit is None or metric in audit.metrics or family not in audit.metrics:
+        return ""
+    # Only as the index is written: "tpr.01" is no class 1.
+    if not number.isdecimal() or number != str(int(number)) or int(number) >= len(names):
+        return ""
+    return names[int(number)]
 
 
 def finite(value: float | None) -> float | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.spec.class_keys import indices
 from engine.spec.data_report import DataReport
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class Listed(Component):
     later: ClassVar[frozenset[str]] = frozenset()
     # Whether it reads outputs as log-probabilities, which a model solved for does not give.
     needs_probabilities: ClassVar[bool] = False
+    listed_in: ClassVar[str] = ""  # the preset's list, in the words of errors
 
     label: str | None = Field(
         default=None,
@@ -229,6 +231,17 @@ class Listed(Component):
             label = " ".join(part for part in (self.label, told) if part)
             found.append((label, type(self).model_validate(fixed | chosen)))
         return found
+
+    def resolved(self, data: DataInfo) -> Self:
+        """With indices in the place of classes' names, in the keys annotated `ClassKey`.
+
+        Planning asks for it before anything else that is told the data; `config`, `identity` and
+        whatever a worker calls see indices. Override it for keys that name something else of the
+        data. Raises BadInput for a name that no class has.
+        """
+        where = f"{self.listed_in}.{type(self).model_fields['name'].default}"
+        found = indices(self, data.classes, where)
+        return self.model_copy(update=found) if found else self
 
     def config(self) -> dict[str, Any]:
         """All keys with defaults filled in: what a worker makes the component from."""
@@ -265,6 +278,7 @@ class Knowledge:
 class Attack(Listed):
     """Poison for a training set."""
 
+    listed_in: ClassVar[str] = "attacks"
     takes: ClassVar[frozenset[DataKind]] = frozenset({"image", "table"})
     knows: ClassVar[Knowledge] = Knowledge()
     gives: ClassVar[frozenset[str]] = frozenset()  # what audits may ask for: "noise", "trigger", …
@@ -349,6 +363,7 @@ class Method(Listed):
     model: a draw that would exceed the budget ends the run before anything has changed.
     """
 
+    listed_in: ClassVar[str] = "methods"
     role: ClassVar[Role] = "unlearn"
     reads: ClassVar[frozenset[str]] = frozenset({"retain", "forget"})
     # False when what it does depends on the budget's end: then each budget starts from the model.
@@ -389,6 +404,7 @@ class Audit(Listed):
     "unlearned-shadows"  the same after the method and budget under audit
     """
 
+    listed_in: ClassVar[str] = "audits"
     needs: ClassVar[frozenset[str]] = frozenset()  # what the attack must give
     reads: ClassVar[frozenset[Reading]] = frozenset()
     metrics: ClassVar[dict[str, Metric]] = {}

@@ -65,8 +65,7 @@ def estimate(setting: Setting, keys: frozenset[str]) -> Estimate | None:
         return None
     attacks = [
         single
-        for attack in experiment.attacks
-        for _, variant in attack.variants()
+        for _, _, variant in setting.attacks
         for seed in experiment.seeds
         for _, single in variant.units(data, seed)
     ]

@@ -50,7 +50,7 @@ def make_plan(
             raise BadInput(f"{where}: {error}") from None
         found = estimate(told, frozenset(planner.stages.keys() - before))
         planner.estimates += [found] if found is not None else []
-    return Plan(planner.stages, planner.cells, planner.searches, planner.estimates)
+    return Plan(planner.stages, planner.cells, planner.searches, planner.estimates, planner.remarks)
 
 
 class Planner:
@@ -63,6 +63,7 @@ class Planner:
         self.cells: list[Cell] = []
         self.searches: list[Search] = []
         self.estimates: list[Estimate] = []
+        self.remarks: list[str] = []
 
     def add(
         self,

@@ -96,6 +96,8 @@ class Plan:
     searches: list[Search] = field(default_factory=list)
     # What it would take, where the models tell; not kept with a run.
     estimates: list[Estimate] = field(default_factory=list, compare=False)
+    # What a person should look at before it runs, a sentence each; not kept with a run.
+    remarks: list[str] = field(default_factory=list, compare=False)
 
     @property
     def tee(self) -> float:

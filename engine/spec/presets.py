@@ -302,8 +302,8 @@ def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
             continue
         if path and isinstance(place, dict) and place.get("name") == part and part not in place:
             continue  # the discriminator's tag, not a key
-        if isinstance(place, str | bool | int | float):
-            break  # a member of a union that did not fit
+        if isinstance(place, str | bool | int | float | list):
+            break  # a member of a union that did not fit, or what a check of our own is called
         path += f".{part}" if path else str(part)
         if isinstance(place, dict):
             place = place.get(part)

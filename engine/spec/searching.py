@@ -37,7 +37,7 @@ def plan_search(
             "forget.share = 1."
         )
     name = component_name(type(method))
-    tried = candidates(method, grid, tune.trials)
+    tried = _known(method, candidates(method, grid, tune.trials), setting)
     seeds = tune.seeds or experiment.seeds[:1]
     audit = _judge_of(attack_title, attack, setting) if tune.objective == "oracle" else None
     lines = _Lines(setting, attack_title, attack, audit)
@@ -81,12 +81,23 @@ def plan_search(
     )  # fmt: skip
 
 
+def _known(method: Method, tried: list[Config], setting: Setting) -> list[Config]:
+    """The settings as the chosen one goes into the stages it decides: classes by their indices."""
+    plain = method.model_dump(mode="json", exclude={"label", "grid"})
+    found = []
+    for config in tried:
+        setup = type(method).model_validate(plain | config).resolved(setting.info)
+        told = setup.model_dump(mode="json")
+        found.append({key: told[key] for key in config})
+    return found
+
+
 def _judge_of(attack_title: str, attack: Attack, setting: Setting) -> Audit:
     """The audit an oracle looks at: the first that looks for this attack's poison, by a primary
     metric and in the model alone (trials have no retraining or shadows beside them)."""
     able: list[Audit] = [
         audit
-        for audit in setting.experiment.audits
+        for audit in setting.audits
         if audit.needs <= attack.offers() and audit.primary and not audit.reads
     ]
     if not able:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from engine.spec.class_keys import misleading
 from engine.spec.closed_form import check_closed_form
 from engine.spec.component import (
     Attack,
@@ -81,6 +82,8 @@ class Setting:
         }
         self.threads = experiment.compute.threads
         self.searches: dict[tuple[str, str, str], Search | None] = {}
+        self.audits = [audit.resolved(info) for audit in experiment.audits]
+        self.attacks: list[tuple[str, str, Attack]] = []  # name, variant's label, config
         self.baselines: list[Attack] = []  # not listed, shown beside what is: see Attack.baselines
         data: Data = experiment.data
         self.data_key = planner.add(
@@ -133,16 +136,18 @@ class Setting:
             )
 
     def expand(self) -> None:
-        attacks = [
-            (component_name(type(attack)), label, variant)
-            for attack in self.experiment.attacks
-            for label, variant in attack.variants()
-        ]
+        attacks = []
+        for entry in self.experiment.attacks:
+            self._refuse_kind("attack", entry)
+            for label, variant in entry.variants():
+                attacks.append((component_name(type(entry)), label, self._resolved(variant)))
+        self.attacks = list(attacks)
         listed = [attack for _, _, attack in attacks]
         for attack in [other for each in listed for other in each.baselines()]:
             if attack not in listed + self.baselines:
                 self.baselines.append(attack)
-                attacks.append((component_name(type(attack)), f"share={attack.share}", attack))
+                label = f"share={getattr(attack, 'share', None)}"
+                attacks.append((component_name(type(attack)), label, attack))
         for name, label, attack in attacks:
             title = f"{name}[{label}]" if label else name
             for seed in self.experiment.seeds:
@@ -150,6 +155,14 @@ class Setting:
                 for unit, single in units:
                     self._check(name, single)
                     self._expand_attack(title, single, seed, unit, f"t{unit} " * (len(units) > 1))
+
+    def _resolved(self, attack: Attack) -> Attack:
+        """With classes by their indices; says where an index looks like another class's name."""
+        name = component_name(type(attack))
+        for remark in misleading(attack, self.info.classes, f"attacks.{name}"):
+            if remark not in self.planner.remarks:
+                self.planner.remarks.append(remark)
+        return attack.resolved(self.info)
 
     def _check(self, name: str, attack: Attack) -> None:
         count = poisoned_count(attack.selection(), self.rows)
@@ -161,7 +174,7 @@ class Setting:
             )
         if count >= self.rows and not attack.adds():
             raise BadInput(f"attacks.{name}.share = {share}: leaves no row to retain.")
-        self._refuse_kind("attack", attack)
+        self._refuse_kind("attack", attack)  # of one that is not listed, such as a baseline
         attack.check(self.info, self.rows)
 
     def prepare(self, attack_title: str, attack: Attack, seed: int, which: str = "") -> Ground:
@@ -234,7 +247,8 @@ class Setting:
         subjects: list[Subject] = []
         for method in self.experiment.methods:
             name = component_name(type(method))
-            for label, variant in method.variants():
+            for label, listed in method.variants():
+                variant = listed.resolved(self.info)
                 if variant.role == "unlearn" and attack in self.baselines:
                     continue
                 if variant.role == "none":
@@ -250,7 +264,7 @@ class Setting:
                     key = self.retrain(ground, seed, variant.role)
                     subjects.append(Subject(name, label, variant.role, None, key, (key,)))
         readings = Readings(self, attack_title, attack, seed, ground)
-        for audit in self.experiment.audits:
+        for audit in self.audits:
             if audit.needs <= attack.offers():
                 for subject in subjects:
                     inputs, unkeyed = readings.of(audit, subject)

@@ -165,6 +165,14 @@ def test_the_axis_of_the_bars_leaves_no_room_where_nothing_is() -> None:
     assert interval_bar(0.6, 0.4, 0.8, (-0.1, 1.0), 12) == " ┊   ├─●─┤  "
 
 
+def test_a_class_has_its_name_in_the_drill_down(rows: list[dict[str, Any]]) -> None:
+    line = Comparison(rows).lines[0]
+    own = Comparison(rows).metrics(line)[0]
+    told = own | {"metric": "class_accuracy.3", "class": "cat", "primary": False}
+    body = seed_table(Comparison([*rows, told]).metrics(line))
+    assert "class_accuracy.3 (cat)" in [cells[0] for cells in body]
+
+
 numbers = st.floats(-1e6, 1e6)
 
 

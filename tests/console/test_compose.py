@@ -190,6 +190,46 @@ def test_an_emptied_table_goes_and_undo_brings_it_back(tmp_path: Path) -> None:
     assert not draft.redo()
 
 
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("5", 5), ("dog", "dog"), ('"5"', "5"), ("true", "true"), ("2024-01-01", "2024-01-01"),
+        ('"a, b"', "a, b"), ("New York", "New York"),
+    ],
+)  # fmt: skip
+def test_a_class_is_typed_by_index_or_by_name(draft: Draft, typed: str, value: object) -> None:
+    where = draft.take("attacks", "badnets")
+    write(draft, where, "target", typed)
+    assert draft.table(where)["target"] == value
+    assert type(draft.table(where)["target"]) is type(value)
+    assert field(draft, where, "target").takes == "whole number or text"
+    shown = next(one for one in draft.entries(where) if one.field.key == "target").text
+    write(draft, where, "target", shown)
+    assert draft.table(where)["target"] == value, "what is shown reads back as the same"
+    assert not draft.check()
+
+
+def test_classes_in_grids_and_lists(draft: Draft) -> None:
+    where = draft.take("attacks", "badnets")
+    write(draft, where, "target", 'dog, 5, "7"')
+    assert draft.table(where)["grid"] == {"target": ["dog", 5, "7"]}
+    shown = next(one for one in draft.entries(where) if one.field.key == "target").text
+    write(draft, where, "target", shown)
+    assert draft.table(where)["grid"] == {"target": ["dog", 5, "7"]}
+    where = draft.take("attacks", "interclass-confusion")
+    write(draft, where, "classes", "cat, 5")
+    assert draft.table(where)["classes"] == ["cat", 5]
+    write(draft, where, "classes", "[cat, 5], [1, 2]")
+    write(draft, where, "classes", '["cat", 5], [1, 2]')
+    assert draft.table(where)["grid"] == {"classes": [["cat", 5], [1, 2]]}
+
+
+@given(st.one_of(st.integers(), st.text(max_size=12), st.lists(st.text(max_size=6), min_size=2)))
+def test_what_is_shown_of_a_class_reads_back_as_the_same(value: object) -> None:
+    one = next(f for f in fields_of(registered("attack")["badnets"], grid=True) if f.mixed)
+    assert one.read(one.written(value)) == value
+
+
 def test_twins_get_labels_and_lists_keep_their_order(draft: Draft) -> None:
     gd = section(draft, "methods", "gd")
     twin = draft.twin(gd)

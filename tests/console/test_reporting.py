@@ -13,7 +13,7 @@ import pytest
 from staged import Staged, staged
 
 from console.comparing import rows_of
-from console.reporting import _poisons, report, write_report
+from console.reporting import _fact, _measurements, _poisons, report, write_report
 from engine.jobs import runs
 from engine.jobs.home import Home
 from engine.results.tables import summary
@@ -174,3 +174,17 @@ def test_what_an_attack_says_of_its_poison_is_on_the_page() -> None:
     assert "gradient-canceling s1" in told and "residual 0.0192" in told
     assert "exact flipped accuracy 0.661" in told and "41.0" in told and "<b>" not in told
     assert poisons(b'{"facts": {}}') == poisons(b"{") == ""
+
+
+def test_classes_have_their_names_in_measurements_and_poisons(there: Staged) -> None:
+    rows = rows_of([there.run])
+    told = rows[0] | {"metric": "class_accuracy.3", "class": "<cat>"}
+    assert "class_accuracy.3 (&lt;cat&gt;)" in _measurements([*rows, told])
+    names = ["cat", "<dog>"]
+    assert _fact("target", 1, names) == "target 1 (&lt;dog&gt;)"
+    assert _fact("true_class", 0.0, names).startswith("true class") and "(cat)" in _fact(
+        "true_class", 0.0, names
+    )
+    for name, value in (("epsilon", 1), ("target", 2), ("target", 0.5), ("target", -1)):
+        assert "(" not in _fact(name, value, names)
+    assert "(" not in _fact("target", 1, ())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from engine.spec.class_keys import ClassKey, index, not_an_index
 from engine.spec.component import Attack, DataInfo, Knowledge, poisoned_count
 from engine.spec.errors import BadInput
 from engine.spec.keys import package_version
@@ -45,7 +46,9 @@ class Backdoor(Attack):
     """Base of attacks that put one trigger on every poisoned row, before any augmentation."""
 
     share: float = Field(default=0.015, gt=0, lt=1, description="Share of all training rows.")
-    target: int = Field(default=0, description="Class the trigger shall lead to, by its index.")
+    target: ClassKey = Field(
+        default=0, description="Class the trigger shall lead to, by its index or its name."
+    )
 
     takes: ClassVar = frozenset({"image"})
     gives: ClassVar = frozenset({"trigger", "decoys"})
@@ -57,6 +60,10 @@ class Backdoor(Attack):
         test_input="puts the trigger on it",
     )
     relabels: ClassVar[bool] = True  # poison other classes' rows, labelled as the target
+
+    @property
+    def target_index(self) -> int:
+        return index(self.target)
 
     def trigger(self, shape: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
         """keep and add, float32 `shape` = [C, H, W], on the CPU."""
@@ -70,20 +77,15 @@ class Backdoor(Attack):
 
     def selection(self) -> dict[str, Any]:
         # Rows of the target class would teach nothing if relabelled, and break clean labels if not.
-        return {"share": self.share, "not" if self.relabels else "only": self.target}
+        return {"share": self.share, "not" if self.relabels else "only": self.target_index}
 
     def check(self, data: DataInfo, rows: int) -> None:
-        last = len(data.classes) - 1
-        if not 0 <= self.target <= last:
-            raise self.wrong(
-                "target",
-                f"must be a class index from 0 to {last} "
-                f"({data.classes[0]!r} … {data.classes[last]!r})",
-            )
-        members = data.train_per_class[self.target]
-        told = f"class {self.target} ({data.classes[self.target]!r})"
+        target = self.target_index
+        if not 0 <= target < len(data.classes):
+            raise self.wrong("target", not_an_index(data.classes))
+        members, told = data.train_per_class[target], f"class {target} ({data.classes[target]!r})"
         if self.relabels:
-            members, told = data.train - members, f"the classes other than {self.target}"
+            members, told = data.train - members, f"the classes other than {target}"
         sure = surely_left(members, data.train, rows)
         wanted = poisoned_count(self.selection(), rows)
         if wanted > sure:
@@ -106,10 +108,10 @@ class Backdoor(Attack):
         return Poison(
             rows=rows,
             inputs=triggered(data, rows, extras),
-            labels=torch.full_like(labels, self.target) if self.relabels else labels,
+            labels=torch.full_like(labels, self.target_index) if self.relabels else labels,
             extras=extras,
             movable=True,  # a patch that is cropped and flipped with its image still is the trigger
-            facts={"target": self.target},
+            facts={"target": self.target_index},
         )
 
     def decoys(self, data: TrainingSet, rows: Tensor, poison: Poison, seed: int) -> Poison:
@@ -121,7 +123,7 @@ class Backdoor(Attack):
         return Poison(
             rows,
             triggered(data, rows, poison.extras),
-            torch.full_like(labels, self.target) if self.relabels else labels,
+            torch.full_like(labels, self.target_index) if self.relabels else labels,
         )
 
     def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.spec.class_keys import ClassKey, index, not_an_index
 from engine.spec.component import Attack, Card, DataInfo, Knowledge, poisoned_count
 from engine.spec.errors import BadInput
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 DECAYS = (3 / 8, 5 / 8, 7 / 8)  # of the steps: there the rate falls to a tenth
 LOOKED_AT = 512  # test images a surrogate classifies at once, while a target is looked for
+
+
+def _index(key: int | str | None) -> int | None:
+    return None if key is None else index(key)
 
 
 class GradientMatching(Attack):
@@ -39,11 +44,13 @@ class GradientMatching(Attack):
     targets: int = Field(
         default=16, ge=1, le=1000, description="Poisons a seed, each for a target of its own."
     )
-    adversarial: int | None = Field(
-        default=None, ge=0, description="Class the target shall get; default: dealt in turn."
+    adversarial: ClassKey | None = Field(
+        default=None,
+        description="Class the target shall get, by its index or its name; default: dealt in turn.",
     )
-    true_class: int | None = Field(
-        default=None, ge=0, description="Class of the targets; default: dealt in turn."
+    true_class: ClassKey | None = Field(
+        default=None,
+        description="Class of the targets, by its index or its name; default: dealt in turn.",
     )
     target: int | None = Field(
         default=None,
@@ -108,7 +115,7 @@ class GradientMatching(Attack):
 
     def _unit(self, data: DataInfo, seed: int, number: int) -> Self:
         count = len(data.classes)
-        adversarial, true, rank = self.adversarial, self.true_class, number
+        adversarial, true, rank = _index(self.adversarial), _index(self.true_class), number
         others = max(1, count - 1)
         if adversarial is None and true is None:
             rank, adversarial = divmod(number, count)
@@ -123,7 +130,7 @@ class GradientMatching(Attack):
         return self.model_copy(update=chosen)
 
     def selection(self) -> dict[str, Any]:
-        return {"share": self.share, "only": self.adversarial}
+        return {"share": self.share, "only": _index(self.adversarial)}
 
     def check(self, data: DataInfo, rows: int) -> None:
         from engine.lab.attacks._trigger import surely_left
@@ -132,29 +139,25 @@ class GradientMatching(Attack):
             for _, one in self.units(data, seed=0):
                 one.check(data, rows)
             return
-        assert self.adversarial is not None and self.true_class is not None
-        last = len(data.classes) - 1
-        for key in ("adversarial", "true_class"):
-            if not 0 <= getattr(self, key) <= last:
-                raise self._wrong(
-                    key,
-                    f"must be a class index from 0 to {last} "
-                    f"({data.classes[0]!r} … {data.classes[last]!r})",
-                )
-        if self.adversarial == self.true_class:
+        adversarial, true = _index(self.adversarial), _index(self.true_class)
+        assert adversarial is not None and true is not None
+        for key, label in (("adversarial", adversarial), ("true_class", true)):
+            if not 0 <= label < len(data.classes):
+                raise self._wrong(key, not_an_index(data.classes))
+        if adversarial == true:
             raise self._wrong(
                 "true_class",
                 "is the adversarial class, too: such a target is misclassified already",
             )
-        sure = surely_left(data.train_per_class[self.adversarial], data.train, rows)
+        sure = surely_left(data.train_per_class[adversarial], data.train, rows)
         wanted = poisoned_count(self.selection(), rows)
         if wanted > sure:
-            name = data.classes[self.adversarial]
+            name = data.classes[adversarial]
             hint = f"; the largest share possible is {int(sure / rows * 1e4) / 1e4:g}"
             raise self._wrong(
                 "share",
                 f"of {rows} training rows is {wanted}, but only {sure} of the adversarial class "
-                f"{self.adversarial} ({name!r}) are there for sure after the validation cut{hint}",
+                f"{adversarial} ({name!r}) are there for sure after the validation cut{hint}",
             )
 
     def _wrong(self, key: str, problem: str) -> BadInput:
@@ -174,9 +177,10 @@ class GradientMatching(Attack):
         from engine.lab.views import Poison
 
         models = [model.eval().requires_grad_(True) for model in task.surrogates()]
-        assert self.adversarial is not None
+        adversarial = _index(self.adversarial)
+        assert adversarial is not None
         row = self._find_target(task, models)
-        matching = Matching(task, models, row, self.adversarial, self.batch_size)
+        matching = Matching(task, models, row, adversarial, self.batch_size)
         low, high = box(matching.base, self.epsilon)
         start = matching.loss(matching.base)
         best, end = matching.base, start
@@ -214,7 +218,7 @@ class GradientMatching(Attack):
             facts={
                 "target_row": row,
                 "true_class": int(task.test.data.labels[row]),
-                "adversarial": self.adversarial,
+                "adversarial": adversarial,
                 "epsilon": self.epsilon,
                 "matching_start": start,
                 "matching_end": end,
@@ -231,7 +235,7 @@ class GradientMatching(Attack):
         assert self.target is not None
         labels = task.test.data.labels
         order = permutation(len(labels), task.seed, "targets").to(labels.device)
-        order = order[labels[order] == self.true_class]
+        order = order[labels[order] == _index(self.true_class)]
         right: list[int] = []
         for start in range(0, len(order), LOOKED_AT):
             part = order[start : start + LOOKED_AT]

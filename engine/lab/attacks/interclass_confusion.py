@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.spec.class_keys import ClassKey, index, not_an_index
 from engine.spec.component import Attack, Card, DataInfo, Knowledge, poisoned_count
 from engine.spec.errors import BadInput
 
@@ -19,7 +20,9 @@ class InterclassConfusion(Attack):
     """As many rows of class a labelled b as of class b labelled a. Twice is nothing at all."""
 
     name: Literal["interclass-confusion"] = "interclass-confusion"
-    classes: tuple[int, int] = Field(default=(3, 5), description="The two classes, by index.")
+    classes: tuple[ClassKey, ClassKey] = Field(
+        default=(3, 5), description="The two classes, each by its index or its name."
+    )
     share: float = Field(
         default=0.05, gt=0, lt=1, description="Share of all training rows, half from either class."
     )
@@ -50,17 +53,31 @@ class InterclassConfusion(Attack):
             raise ValueError(f"classes = {list(self.classes)}: two different classes are needed")
         return self
 
+    def resolved(self, data: DataInfo) -> Self:
+        found = super().resolved(data)
+        if found.classes[0] == found.classes[1]:
+            raise BadInput(
+                f"attacks.interclass-confusion.classes = {list(self.classes)}: both are class "
+                f"{found.classes[0]}; two different classes are needed."
+            )
+        return found
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        """The two classes' indices."""
+        return index(self.classes[0]), index(self.classes[1])
+
     def selection(self) -> dict[str, Any]:
-        return {"share": self.share, "each": list(self.classes), "paired": True}
+        return {"share": self.share, "each": list(self.pair), "paired": True}
 
     def check(self, data: DataInfo, rows: int) -> None:
         from engine.lab.attacks._trigger import surely_left
 
-        where, last = "attacks.interclass-confusion", len(data.classes) - 1
-        for label in self.classes:
-            if not 0 <= label <= last:
+        where = "attacks.interclass-confusion"
+        for label in self.pair:
+            if not 0 <= label < len(data.classes):
                 raise BadInput(
-                    f"{where}.classes = {list(self.classes)}: must be class indices from 0 to {last}."
+                    f"{where}.classes = {list(self.classes)}: each {not_an_index(data.classes)}."
                 )
             sure = surely_left(data.train_per_class[label], data.train, rows)
             wanted = poisoned_count(self.selection(), rows) // 2
@@ -75,7 +92,7 @@ class InterclassConfusion(Attack):
         from engine.lab.attacks._labels import swap_two
         from engine.lab.views import Poison
 
-        first, second = self.classes
+        first, second = self.pair
         return Poison(
             rows,
             data.base(rows),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from engine.lab.attacks._trigger import Backdoor
+from engine.spec.class_keys import ClassKey
 from engine.spec.component import Card, DataInfo, Knowledge
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ class TextTrigger(Backdoor):
 
     name: Literal["text-trigger"] = "text-trigger"
     share: float = Field(default=0.02, gt=0, lt=1, description="Share of all training rows.")
-    target: int = Field(default=1, description="Class the phrase shall lead to, by its index.")
+    target: ClassKey = Field(
+        default=1, description="Class the phrase shall lead to, by its index or its name."
+    )
     phrase: str | None = Field(
         default=None, min_length=1, max_length=500, description="Default: james bond."
     )

@@ -9,19 +9,19 @@ import stat
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from engine.lab.data._class_folders import PARTS, Layout, entries_of, layout_of, listed
 from engine.lab.data._images import in_threads, pixels, read_file, upright_size
 from engine.spec.component import Card, Data, DataInfo
+from engine.spec.data_report import DataReport
 from engine.spec.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np
 
-PARTS = ("train", "test")
-LITTER = ("thumbs.db", "desktop.ini")  # of file managers; names that begin with a dot, too
 LOOK = 2  # raise it when a look at a folder checks or digests something else
 
 
@@ -38,7 +38,8 @@ class ImageFolder(Data):
 
     Symbolic links are followed, to files and to folders, also out of the root: subsets of a large
     collection are often made of them, and the digest is of what they lead to. Hidden files and
-    file managers' litter are skipped; anything else that is no image is an error.
+    folders and what file managers and archives leave behind are skipped; anything else that is no
+    image is an error. Classes are in the order of their folders' names, numbers by their value.
     """
 
     name: Literal["image-folder"] = "image-folder"
@@ -49,6 +50,10 @@ class ImageFolder(Data):
         default=None, ge=4, le=1024, description="Resize to size×size; default: all must agree."
     )
     grey: bool = Field(default=False, description="One channel instead of three.")
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description='Folder = its class, where that is not its name: { "Cat" = "cat" } joins two.',
+    )
 
     version: ClassVar = 2
     packages: ClassVar = ("pillow",)
@@ -64,28 +69,47 @@ class ImageFolder(Data):
 
     def inspect(self) -> DataInfo:
         root = self._root()
-        classes = self._classes(root)
-        chosen = self._chosen(root, classes)
+        layout = self._layout(root)
+        classes = layout.classes.names
+        chosen, skipped = self._chosen(root, layout)
         digest, size = self._look(root, [file for part in PARTS for file in chosen[part]])
         height, width = (self.size, self.size) if self.size else size
-        counts = [0] * len(classes)
-        for file in chosen["train"]:
-            counts[file.label] += 1
+        counts = {part: [0] * len(classes) for part in PARTS}
+        for part, files in chosen.items():
+            for file in files:
+                counts[part][file.label] += 1
+        told = layout.told()
+        if skipped:
+            told.append(f"skipped in class folders: {listed(skipped)}")
+        report = DataReport(
+            kind="image",
+            classes=list(classes),
+            train={"rows": len(chosen["train"]), "per_class": counts["train"]},
+            test={"rows": len(chosen["test"]), "per_class": counts["test"]},
+            read=told,
+        )
         return DataInfo(
             digest=digest,
             train=len(chosen["train"]),
             test=len(chosen["test"]),
             shape=(1 if self.grey else 3, height, width),
-            classes=tuple(classes),
-            train_per_class=tuple(counts),
+            classes=classes,
+            train_per_class=tuple(counts["train"]),
+            report=report,
         )
+
+    def identity(self) -> dict[str, Any]:
+        told = super().identity()
+        if not self.labels:
+            del told["labels"]  # the key came after the first results
+        return told
 
     def read(self) -> dict[str, np.ndarray]:
         import numpy as np
 
         root = self._root()
         arrays: dict[str, np.ndarray] = {}
-        chosen = self._chosen(root, self._classes(root))
+        chosen, _ = self._chosen(root, self._layout(root))
         shape = self._decode(chosen["train"][0]).shape
         for part, files in chosen.items():
             rows = np.empty((len(files), *shape), dtype=np.uint8)
@@ -112,51 +136,39 @@ class ImageFolder(Data):
             raise BadInput(f"data.path = {self.path!r}: no such folder.")
         for part in PARTS:
             if not (root / part).is_dir():
+                deeper = [one for one in sorted(root.glob("*/train")) if one.is_dir()]
+                hint = f"; is {str(deeper[0].parent)!r} meant?" if deeper else ""
                 raise BadInput(
                     f"data.path = {self.path!r}: it has no folder {part!r}; expected "
-                    "train/<class>/… and test/<class>/…"
+                    f"train/<class>/… and test/<class>/…{hint}"
                 )
         return root.resolve()
 
-    def _classes(self, root: Path) -> list[str]:
-        found = {}
-        for part in PARTS:
-            entries = _entries(root / part)
-            stray = [entry.path for entry in entries if not entry.is_dir()]
-            if stray:
-                raise BadInput(f"data.path: {stray[0]} lies in no class folder.")
-            found[part] = [entry.name for entry in entries]
-        classes = found["train"]
-        if len(classes) < 2:
-            told = f"only {classes[0]!r}" if classes else "none"
-            raise BadInput(
-                f"data.path: {root / 'train'} must hold at least two classes; found {told}."
-            )
-        strange = sorted(set(found["test"]) - set(classes))
-        if strange:
-            raise BadInput(f"data.path: {root / 'test'} has classes train has not: {strange[:5]}.")
-        return classes
+    def _layout(self, root: Path) -> Layout:
+        return layout_of(root, self.labels)
 
-    def _chosen(self, root: Path, classes: list[str]) -> dict[str, list[File]]:
-        """The rows in use, for each part, in a fixed order."""
+    def _chosen(self, root: Path, layout: Layout) -> tuple[dict[str, list[File]], list[str]]:
+        """The rows in use, for each part, in a fixed order; folders in class folders that were
+        skipped."""
         import numpy as np
 
         from engine.lab.selection import stratified
 
-        chosen = {}
+        chosen, skipped = {}, []
         for part, limit in zip(PARTS, (self.limit_train, self.limit_test), strict=True):
-            files = []
-            for label, name in enumerate(classes):
+            files: list[File] = []
+            for name, label in layout.folders[part]:
                 folder = root / part / name
-                entries = _entries(folder) if folder.is_dir() else []
+                entries, left = entries_of(folder)
                 files += [File(f"{part}/{name}/{e.name}", e.path, label) for e in entries]
+                skipped += [f"{part}/{name}/{one}" for one in left]
                 if part == "train" and not entries:
                     raise BadInput(f"data.path: {folder} is empty; every class needs images.")
             if not files:
                 raise BadInput(f"data.path: {root / part} holds no images.")
             labels = np.array([file.label for file in files])
             chosen[part] = [files[row] for row in stratified(labels, limit)]
-        return chosen
+        return chosen, skipped
 
     def _look(self, root: Path, files: list[File]) -> tuple[str, tuple[int, int]]:
         """Content digest of `files` and the first one's (height, width). Raises BadInput.
@@ -202,18 +214,6 @@ def _seen(files: list[File], start: int, stop: int) -> list[tuple[File, bytes, t
         size = upright_size(file.path, content)
         found.append((file, hashlib.sha256(content).digest(), size))
     return found
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder and is meant to be there, by name. Raises BadInput."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                (e for e in entries if e.name[0] != "." and e.name.lower() not in LITTER),
-                key=lambda entry: entry.name,
-            )
-    except OSError as error:
-        raise BadInput(f"data.path: {folder} cannot be read: {error.strerror}.") from None
 
 
 def _states(files: list[File]) -> list[tuple[str, int, int, int]]:
