@@ -24,7 +24,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +49,7 @@ from engine.jobs.lease import (
     sweep_leases,
 )
 from engine.jobs.records import ARTIFACT, DONE, Artifact, Record, read_record
+from engine.jobs.stage_warnings import distinct
 
 HALF_MADE = 3600.0  # seconds after which a work folder without an owner is a leftover
 State = Literal["ok", "absent", "damaged"]
@@ -255,6 +256,7 @@ class Work:
         env: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
+        warnings: Iterable[str] = (),
         fence: Callable[[], bool] = lambda: True,
     ) -> bool:
         """Publishes the files in `path` as the result of the key, durably.
@@ -279,6 +281,7 @@ class Work:
             env=env or {},
             config=config or {},
             inputs=inputs or {},
+            warnings=distinct(warnings),
         )
         _write_durably(self.path / DONE, {"v": 1, **asdict(record)})
         target = self._store.path(self.key)
