@@ -29,6 +29,15 @@ def warning_lines(counts: Mapping[str, int], most: int = MOST) -> list[str]:
     return [f"{len(told)} warnings:", *(f"  {text}" for text in told[:most]), *more]
 
 
+def newest(counts: Mapping[str, int]) -> str:
+    """One line: how many there are, and the one heard last."""
+    if not counts:
+        return ""
+    text, stages = list(counts.items())[-1]
+    many = f"{len(counts)} warnings (w lists them); newest" if len(counts) > 1 else "1 warning"
+    return f"{many}: {counted(text, stages)}"
+
+
 def counted(text: str, stages: int) -> str:
     return f"{text} (×{stages} stages)" if stages > 1 else text
 

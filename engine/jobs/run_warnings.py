@@ -52,11 +52,18 @@ def recorded(store: Store, record: Record) -> tuple[str, ...]:
     return _of_report(store, record.key) if record.kind == "data" else ()
 
 
+def warnings_of_attempt(folder: Path) -> tuple[str, ...]:
+    """Those an attempt has given so far, also the ones about itself only."""
+    events = kind_of_event(folder / "events.jsonl", "warning")
+    return distinct(str(event["data"].get("text") or "") for event in events)
+
+
 def _of_report(store: Store, key: str) -> tuple[str, ...]:
     try:
         report = json.loads(store.open_verified(key, "data.json"))["report"]
         told = report["warnings"] if "warnings" in report else [warning(report)]
-        return distinct(text for text in told if isinstance(text, str))
+        texts = told if isinstance(told, list) else []
+        return distinct(text for text in texts if isinstance(text, str))
     except (Damaged, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ()  # of an even older version, or not of ours
 
@@ -72,5 +79,4 @@ def _attempted(run: Run, keys: Iterable[str]) -> Iterator[tuple[str, tuple[str, 
                 latest[start] = max(latest.get(start, (0, "")), (int(number), folder.path))
     for start, key in stages.items():
         if start in latest:
-            events = kind_of_event(Path(latest[start][1], "events.jsonl"), "warning")
-            yield key, distinct(str(event["data"].get("text") or "") for event in events)
+            yield key, warnings_of_attempt(Path(latest[start][1]))

@@ -78,6 +78,20 @@ class Tally:
             self._stages.setdefault(text, set()).add(stage)
         return tuple(fresh)
 
+    def settle(self, stage: str, texts: Iterable[str]) -> None:
+        """A stage is done: this is all it warned of, whatever its attempts said on the way."""
+        final = set(texts)
+        for text, stages in list(self._stages.items()):
+            if text not in final:
+                stages.discard(stage)
+                if not stages:
+                    del self._stages[text]
+        self.add(stage, texts)
+
+    def heard(self, stage: str, text: str) -> bool:
+        """Whether this stage has said so."""
+        return stage in self._stages.get(text, ())
+
     def __len__(self) -> int:
         return len(self._stages)
 
