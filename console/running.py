@@ -52,14 +52,14 @@ def run_preset(
     if found.complete:
         finish(run)
         if as_json:
-            _complain_of_warnings(NewWarnings(stored_warnings(run.store, found.ok)))
+            _complain_of_warnings(NewWarnings(lambda: stored_warnings(run.store, found.ok)))
     else:
         follower = Follower(run, skip=True)
         process = dispatch.start(run, planned.experiment.compute, planned.resources)
         if process is None:
             return _say_submitted(run, place, as_json)
         view = _quiet if as_json else _view(plain)
-        warnings = NewWarnings(stored_warnings(run.store, found.ok))
+        warnings = NewWarnings(lambda: stored_warnings(run.store, found.ok))
         interrupted = view(run, Progress(run.plan.stages, found.ok), follower, warnings, process)
     state = "done" if found.complete else _outcome(run)
     if as_json:
@@ -117,9 +117,8 @@ def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
     """Follow a run from anywhere; Ctrl-C only ends the watching."""
     run = runs.find(Home(resolve_home(home)), run_id)
     if run.supervised():
-        records = {key: run.store.record(key) for key in run.plan.stages}
-        done = {key: record for key, record in records.items() if record is not None}
-        warnings = NewWarnings(stored_warnings(run.store, done))
+        done = [key for key in run.plan.stages if run.store.has(key)]
+        warnings = NewWarnings(lambda: stored_warnings(run.store, run.store.records(done)))
         with contextlib.suppress(KeyboardInterrupt):
             _view(plain)(run, Progress(run.plan.stages, done), Follower(run), warnings, None)
     state = run.state()
@@ -191,7 +190,7 @@ def _signal(run: Run, process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def _complain_of_warnings(warnings: NewWarnings) -> None:
-    for text in warnings.at_first:
+    for text in warnings.at_first():
         complain(f"chelate: {text}")
 
 
@@ -225,7 +224,7 @@ def _lines(
         clock = time.strftime("%H:%M:%S", time.localtime(t))
         sys.stdout.write(f"{clock} {strip_control(text)}\n")
 
-    for text in warnings.at_first:
+    for text in warnings.at_first():
         write(time.time(), f"warning  {text}")
 
     def take(events: list[Event]) -> None:
@@ -272,7 +271,8 @@ def _live(
     from console.progress_view import render
 
     with Live(console=console(), refresh_per_second=8, transient=True) as live:
-        for text in warnings.at_first:
+        live.update(render(run, progress), refresh=True)
+        for text in warnings.at_first():
             live.console.print(Text(f"warning: {text}"), style="yellow")
 
         def take(events: list[Event]) -> None:

@@ -7,7 +7,8 @@ markup of rich, of Markdown and of a page is escaped where they go in.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from engine.jobs.run_warnings import warnings_of
@@ -70,12 +71,20 @@ class NewWarnings:
     """Which warnings of the run that is followed have not been shown yet.
 
     What fifty stages say in the same words is one line; what the supervisor says is about one event
-    each time, and always shown.
+    each time, and always shown. `stored` tells those of the stages that are done already, when they
+    are first needed: of a large run that takes a moment, for which the first painting need not wait.
     """
 
-    def __init__(self, stored: Tally) -> None:
-        self._tally = stored
-        self.at_first = tuple(stored.counts)  # of stages that are in the store already
+    def __init__(self, stored: Callable[[], Tally]) -> None:
+        self._stored = stored
+
+    @cached_property
+    def _tally(self) -> Tally:
+        return self._stored()
+
+    def at_first(self) -> tuple[str, ...]:
+        """Those of stages that were done before anything was followed."""
+        return tuple(self._tally.counts)
 
     def of(self, event: Event) -> str:
         """The text of an event that is a warning not shown yet; else ""."""

@@ -106,6 +106,11 @@ class Store:
         """What DONE.json says; None if there is none or it makes no sense."""
         return read_record(self._folder(key), key)
 
+    def records(self, keys: Iterable[str]) -> dict[str, Record]:
+        """The records of those of these stages that have one."""
+        found = ((key, self.record(key)) for key in keys)
+        return {key: record for key, record in found if record is not None}
+
     def check(self, key: str, deep: bool = False) -> State:
         """Whether the object is there and whole.
 

@@ -253,7 +253,7 @@ def test_while_a_run_goes_on_each_text_comes_once(
     stored = Tally()
     stored.add("b" * 64, ["said by a stage in the store"])
     run = Run(Home(tmp_path), "toy")
-    view(run, Progress({}), Follower(run), NewWarnings(stored), None)
+    view(run, Progress({}), Follower(run), NewWarnings(lambda: stored), None)
     told = "".join(capsys.readouterr())
     assert told.count("[/red] the loss jumped") == 1
     assert told.count("said by a stage in the store") == 1
