@@ -8,6 +8,8 @@ from typing import Any
 
 from console.listing import from_where, imported_from
 from console.output import console, say, say_json
+from console.warnings_view import print_warnings, warnings_document
+from console.warnings_view import to_markdown as warnings_markdown
 from engine.jobs import runs
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
@@ -65,12 +67,13 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         told["run"] = found[0].id if one else [run.id for run in found]
         if origins := {run.id: imported_from(run) for run in found if run.imported is not None}:
             told["imported"] = origins
+        told["warnings"] = warnings_document(found)
         told["status"] = found[0].state() if one else [run.state() for run in found]
         say_json(told)
     else:
         text = {"csv": to_csv, "md": to_markdown, "latex": to_latex}[forms[0]](rows)
         if forms == ["md"]:
-            text += tuning_markdown(tuning_of(found))
+            text += tuning_markdown(tuning_of(found)) + warnings_markdown(found)
         say(text.rstrip("\n"))
 
 
@@ -101,6 +104,7 @@ def print_comparison(found: Sequence[Run]) -> None:
     for run in found:
         if (host := imported_from(run)) is not None:
             target.print(Text(f"  {run.id}: {from_where(host)}, not computed here"), style="yellow")
+    print_warnings(found)
     for line in lines:
         if line.verdict in ("n/a", "inconclusive") or "failed" in line.reason:
             told = f"  {_name(line)}: {line.verdict}: {line.reason}"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from console.comparing import tuning_of
 from console.plotting import figure_of, panels_of
+from console.warnings_view import to_markdown as warnings_markdown
+from console.warnings_view import warnings_document
 from engine.jobs.runs import Run
 from engine.results.compare import Row
 from engine.results.figures import write
@@ -41,11 +43,16 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
         write(figure, path if path.suffix else path.with_suffix(f".{ending}"))
         return
     if form == "json":
-        told = {"runs": [run.id for run in found], "rows": list(rows), "tuning": tuning_of(found)}
+        told = {
+            "runs": [run.id for run in found],
+            "rows": list(rows),
+            "tuning": tuning_of(found),
+            "warnings": warnings_document(found),
+        }
         text = json.dumps(told, indent=1) + "\n"
     else:
         text = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](rows)
         if form == "md":
-            text += tuning_markdown(tuning_of(found))
+            text += tuning_markdown(tuning_of(found)) + warnings_markdown(found)
     with path.open("x", encoding="utf-8") as file:
         file.write(text)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from console.output import console, say, say_json
+from console.warnings_view import counted, warnings_document
 from engine.jobs import runs
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
+from engine.jobs.run_warnings import warnings_of
 from engine.jobs.runs import Run
 from engine.jobs.survey import survey
 from engine.spec.errors import BadInput
@@ -87,7 +89,8 @@ def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
     if as_json:
         stages = {kind: {"all": kinds[kind], "missing": left[kind]} for kind in kinds}
         told = {**_facts(run), "reason": reason, "folder": str(run.folder), "failed": failed}
-        say_json(told | {"stages": stages, "facts": run.facts})
+        warned = warnings_document([run])
+        say_json(told | {"stages": stages, "warnings": warned, "facts": run.facts})
         return
     say(f"{run.id}: {run.state()}{f' ({reason})' if reason else ''}")
     if (host := imported_from(run)) is not None:
@@ -97,6 +100,8 @@ def show_run(run_id: str, home: Path | None, as_json: bool) -> None:
     for kind, count in kinds.items():
         missing = f", {left[kind]} missing" if left[kind] else ""
         say(f"  {kind:8} {count}{missing}")
+    for text, count in warnings_of([run]).counts.items():
+        say(f"  warning  {counted(text, count)}")
     for told in failed:
         say(f"  failed   {strip_control(told['stage'])}: {strip_control(told['reason'])}")
 

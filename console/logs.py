@@ -13,6 +13,7 @@ from console.output import complain, say
 from console.steering import found
 from engine.jobs.events import EventTail, strip_control
 from engine.jobs.lease import is_key
+from engine.jobs.run_warnings import warnings_of_attempt
 from engine.jobs.runs import Run, attempt_folder
 from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
@@ -46,6 +47,9 @@ def show_logs(run_id: str, word: str | None, home: Path | None, events: bool, fo
             shown += 1
     if not shown:
         complain("no events" if events else "it printed nothing; --events shows what it reported")
+    if not events:
+        for text in warnings_of_attempt(folder):
+            complain(f"warning: {text}")
     end = _end(folder)
     if end is not None:
         reason = f": {end.get('reason')}" if end.get("reason") else ""

@@ -17,9 +17,11 @@ from console.attack_costs import attack_costs
 from console.comparing import rows_of, tuning_of
 from console.output import say
 from console.plotting import Panel, figure_of, panels_of
+from console.warnings_view import counted
 from engine.jobs import runs
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home, write_atomic
+from engine.jobs.run_warnings import warnings_of
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
 from engine.results.compare import shown_metric
@@ -82,6 +84,7 @@ def report(run: Run) -> str:
         f"<h1>{_text(title)}</h1>",
         f'<p class="note">{_text(_subtitle(run))}</p>',
         _section("Verdicts", _verdicts(lines)),
+        _warnings(run),
         _tuning(run),
         *(_figures(run, *figure) for figure in FIGURES),
         _poisons(run),
@@ -155,6 +158,15 @@ def _verdicts(lines: Sequence[Line]) -> str:
     return _table([*headings, ("why", False)], rows).replace(
         '<td><span class="note">', '<td class="reason"><span class="note">'
     )
+
+
+def _warnings(run: Run) -> str:
+    """What stages warned of; empty where none did."""
+    counts = warnings_of([run]).counts
+    if not counts:
+        return ""
+    told = "\n".join(f"<li>{_text(counted(text, count))}</li>" for text, count in counts.items())
+    return _section("Warnings", f"<ul>{told}</ul>")
 
 
 def _tuning(run: Run) -> str:

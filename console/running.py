@@ -13,19 +13,21 @@ from pathlib import Path
 
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
 from console.steering import make_sure
+from console.warnings_view import NewWarnings, warnings_document
 from engine.jobs import control, runs
 from engine.jobs.backends import dispatch
 from engine.jobs.backends.jobs import submissions
 from engine.jobs.events import strip_control
 from engine.jobs.follow import Event, Follower, Progress, finite
 from engine.jobs.home import Home, resolve_home
+from engine.jobs.run_warnings import stored_warnings
 from engine.jobs.runs import Run
 from engine.jobs.survey import survey
 
 POLL = 0.1  # seconds
 ASK = 15.0  # seconds before asking a cluster again why a run waits
 Take = Callable[[list[Event]], None]
-Watch = Callable[[Run, Progress, Follower, "subprocess.Popen[bytes] | None"], bool]
+Watch = Callable[[Run, Progress, Follower, NewWarnings, "subprocess.Popen[bytes] | None"], bool]
 
 
 def run_preset(
@@ -49,17 +51,20 @@ def run_preset(
     interrupted = False
     if found.complete:
         finish(run)
+        if as_json:
+            _complain_of_warnings(NewWarnings(lambda: stored_warnings(run.store, found.ok)))
     else:
         follower = Follower(run, skip=True)
         process = dispatch.start(run, planned.experiment.compute, planned.resources)
         if process is None:
             return _say_submitted(run, place, as_json)
         view = _quiet if as_json else _view(plain)
-        interrupted = view(run, Progress(run.plan.stages, found.ok), follower, process)
+        warnings = NewWarnings(lambda: stored_warnings(run.store, found.ok))
+        interrupted = view(run, Progress(run.plan.stages, found.ok), follower, warnings, process)
     state = "done" if found.complete else _outcome(run)
     if as_json:
         told = {"run": run.id, "status": state, "home": str(place.root), "rows": rows_of([run])}
-        say_json(told | {"tuning": tuning_of([run])})
+        say_json(told | {"tuning": tuning_of([run]), "warnings": warnings_document([run])})
     elif not interrupted:
         _compare(run)
         _say_where(run, state, cached=found.complete)
@@ -113,8 +118,9 @@ def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
     run = runs.find(Home(resolve_home(home)), run_id)
     if run.supervised():
         done = [key for key in run.plan.stages if run.store.has(key)]
+        warnings = NewWarnings(lambda: stored_warnings(run.store, run.store.records(done)))
         with contextlib.suppress(KeyboardInterrupt):
-            _view(plain)(run, Progress(run.plan.stages, done), Follower(run), None)
+            _view(plain)(run, Progress(run.plan.stages, done), Follower(run), warnings, None)
     state = run.state()
     if state == "running":
         return 0
@@ -183,29 +189,51 @@ def _signal(run: Run, process: subprocess.Popen[bytes], number: int) -> None:
         os.kill(pid, number)
 
 
+def _complain_of_warnings(warnings: NewWarnings) -> None:
+    for text in warnings.at_first():
+        complain(f"chelate: {text}")
+
+
 def _quiet(
-    run: Run, progress: Progress, follower: Follower, process: subprocess.Popen[bytes] | None
+    run: Run,
+    progress: Progress,
+    follower: Follower,
+    warnings: NewWarnings,
+    process: subprocess.Popen[bytes] | None,
 ) -> bool:
+    _complain_of_warnings(warnings)
+
     def take(events: list[Event]) -> None:
         for event in events:
-            if event["kind"] == "warning":
-                complain(f"chelate: {strip_control(str(event['data'].get('text', '')))}")
+            if text := warnings.of(event):
+                complain(f"chelate: {text}")
 
     return _follow(run, follower, process, take)
 
 
 def _lines(
-    run: Run, progress: Progress, follower: Follower, process: subprocess.Popen[bytes] | None
+    run: Run,
+    progress: Progress,
+    follower: Follower,
+    warnings: NewWarnings,
+    process: subprocess.Popen[bytes] | None,
 ) -> bool:
-    """One line per event of the supervisor."""
+    """One line per event of the supervisor, and for each warning that is new."""
+
+    def write(t: float, text: str) -> None:
+        clock = time.strftime("%H:%M:%S", time.localtime(t))
+        sys.stdout.write(f"{clock} {strip_control(text)}\n")
+
+    for text in warnings.at_first():
+        write(time.time(), f"warning  {text}")
 
     def take(events: list[Event]) -> None:
         for event in events:
             progress.take(event)
-            text = _line(event, progress)
+            new = warnings.of(event)
+            text = f"warning  {new}" if new else _line(event, progress)
             if text:
-                clock = time.strftime("%H:%M:%S", time.localtime(event["t"]))
-                sys.stdout.write(f"{clock} {strip_control(text)}\n")
+                write(event["t"], text)
         sys.stdout.flush()
 
     return _follow(run, follower, process, take)
@@ -213,10 +241,8 @@ def _lines(
 
 def _line(event: Event, progress: Progress) -> str:
     data, kind = event["data"], event["kind"]
-    if event["stage"]:
+    if event["stage"] or kind == "warning":
         return ""
-    if kind == "warning":
-        return f"warning  {data.get('text')}"
     if "key" not in data:
         if kind == "start":
             counts = f"{data.get('todo')} stages to do, {data.get('cached')} in the store"
@@ -231,23 +257,29 @@ def _line(event: Event, progress: Progress) -> str:
 
 
 def _live(
-    run: Run, progress: Progress, follower: Follower, process: subprocess.Popen[bytes] | None
+    run: Run,
+    progress: Progress,
+    follower: Follower,
+    warnings: NewWarnings,
+    process: subprocess.Popen[bytes] | None,
 ) -> bool:
-    """A bar for the run, and a line for each stage under way."""
+    """A bar for the run, and a line for each stage under way; above them what is warned of."""
     from rich.live import Live
+    from rich.text import Text
 
     from console.output import console
     from console.progress_view import render
 
     with Live(console=console(), refresh_per_second=8, transient=True) as live:
+        live.update(render(run, progress), refresh=True)
+        for text in warnings.at_first():
+            live.console.print(Text(f"warning: {text}"), style="yellow")
 
         def take(events: list[Event]) -> None:
             for event in events:
                 progress.take(event)
-                if event["kind"] == "warning" and not event["stage"]:
-                    live.console.print(
-                        strip_control(str(event["data"].get("text"))), style="yellow"
-                    )
+                if text := warnings.of(event):
+                    live.console.print(Text(f"warning: {text}"), style="yellow")
             live.update(render(run, progress))
 
         return _follow(run, follower, process, take)

@@ -176,6 +176,7 @@ class OpenRun:
     log_start: int = 0  # how many lines came before log[0]
     ready: bool = False  # its plan has been read
     problem: str = ""
+    warnings: tuple[tuple[str, int], ...] = ()  # of its stages: text, how many; the newest last
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ from console.compare_model import (
 from console.comparing import rows_of
 from console.exporting import FORMS, export
 from console.plotting import elided
-from console.screens.base import ConsoleScreen
 from console.screens.choose import Ask, Choose, Option, Page, free_path
 from console.screens.details import Details
+from console.screens.warned import WarnedScreen, WarningLine
 from console.viewmodel import Snapshot
 from console.widgets import Cell, Column, Row
 from console.widgets.lists import Choices
@@ -38,6 +38,7 @@ from console.widgets.table import Table
 from console.widgets.words import Words
 from engine.jobs import runs
 from engine.jobs.home import Home
+from engine.jobs.run_warnings import warnings_of
 from engine.jobs.runs import Run
 from engine.results.explain import explain
 from engine.results.tables import to_markdown
@@ -48,7 +49,7 @@ NAME = 19  # columns of a method's name on a narrow screen
 AGAIN = 2.0  # seconds between two readings of results that are still coming in
 
 
-class CompareScreen(ConsoleScreen):
+class CompareScreen(WarnedScreen):
     MODE: ClassVar[str] = "compare"
     HELP: ClassVar[str] = (
         "Every judged audit of every method, with its verdict: ✗ residue (poison is left), "
@@ -76,6 +77,7 @@ class CompareScreen(ConsoleScreen):
         with ContentSwitcher(initial="compare-list", id="compare-switch"):
             with Vertical(id="compare-list"):
                 yield Words(id="compare-head")
+                yield WarningLine(id="compare-warning")
                 yield Choices([], id="compare-table", empty="reading results …")
                 yield Words(id="compare-reason")
             yield Details(id="compare-details")
@@ -135,20 +137,24 @@ class CompareScreen(ConsoleScreen):
     @work(thread=True, exclusive=True, group="compare", exit_on_error=False)
     def _read(self, home: Home, ids: tuple[str, ...]) -> None:
         problem, rows = "", []
+        warnings: dict[str, int] = {}
         found: list[Run] = []
         try:
             found = [runs.find(home, run_id) for run_id in ids]
             rows = rows_of(found)
+            warnings = warnings_of(found).counts
         except BadInput as error:
             problem = str(error)
         if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(
-                self._take, found, Comparison(rows, self.chelate.ascii), problem
-            )
+            comparison = Comparison(rows, self.chelate.ascii)
+            self.app.call_from_thread(self._take, found, comparison, problem, warnings)
 
-    def _take(self, found: list[Run], comparison: Comparison, problem: str) -> None:
+    def _take(
+        self, found: list[Run], comparison: Comparison, problem: str, warnings: dict[str, int]
+    ) -> None:
         first = not self.comparison.lines and not self._table_told.get("cursor")
         self.found, self.comparison = found, comparison
+        self.show_warnings(warnings)
         self.table.empty = problem or "Nothing has been measured yet."
         self._list()
         if first:  # not on the title of the first group, of which there is less to say

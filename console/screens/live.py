@@ -17,6 +17,7 @@ from textual.widgets import Static
 from console.charts import Options
 from console.screens import live_view
 from console.screens.live_actions import PANES, LiveActions
+from console.screens.warned import WarningLine
 from console.viewmodel import OpenRun, Snapshot, fuzzy
 from console.widgets.chart import Chart
 from console.widgets.lists import FilterLine, Rows
@@ -44,6 +45,7 @@ class LiveScreen(LiveActions):
     def body(self) -> ComposeResult:
         options = Options(ascii=self.chelate.ascii)
         yield Static("", id="live-head", markup=False)
+        yield WarningLine(id="live-warning")
         yield FilterLine("filter: letters in this order", id="live-filter")
         yield FilterLine("search in the log", id="live-search")
         with Container(id="live-panes"):
@@ -75,6 +77,7 @@ class LiveScreen(LiveActions):
         self.query_one("#live-head", Static).update(
             live_view.headline(told, self.chelate.ascii) + self._modes()
         )
+        self.show_warnings(dict(told.warnings))
         self._show_tracks(told)
         self._show_curves(told)
         self._show_look(told)
@@ -92,6 +95,7 @@ class LiveScreen(LiveActions):
         self.tracks.move_to(0)
 
     def _without_run(self, snapshot: Snapshot) -> None:
+        self.show_warnings({})
         running = [row for row in snapshot.runs if row.state == "running"]
         if snapshot.runs and self.chelate.open_id is None:
             self.chelate.open_run((running or list(snapshot.runs))[0].id)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 
 from console.screens import live_view
 from console.screens.steering import SteeringScreen
+from console.screens.warned import WarnedScreen
 from console.viewmodel import OpenRun, RunRow, Snapshot, Track
 from console.widgets import Column
 from console.widgets.chart import Chart
@@ -15,7 +16,7 @@ from console.widgets.textview import TextView
 PANES = ("tracks", "curve", "look", "log", "facts")
 
 
-class LiveActions(SteeringScreen):
+class LiveActions(SteeringScreen, WarnedScreen):
     def __init__(self) -> None:
         super().__init__()
         self._snapshot = Snapshot()

@@ -15,6 +15,7 @@ from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
 from console.watching.tracks import Route, longest_paths, routes
 from console.watching.trajectory import TrajectoryTail
+from console.watching.warnings import FeedWarnings
 from engine.jobs.events import strip_control
 from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run, attempt_folder
@@ -35,6 +36,7 @@ class Feed:
         self.run = run
         self.problem = ""
         self.lines = Lines()
+        self.warnings = FeedWarnings(run)
         self._stages: dict[str, StageRow] = {}
         self._routes: dict[str, Route] = {}
         self._route_of: dict[str, Route] = {}
@@ -62,6 +64,8 @@ class Feed:
             for key, stage in plan.stages.items():
                 title = strip_control(stage.title)
                 state = "stored" if store.has(key) else "waiting"
+                if state == "stored":
+                    self.warnings.stored(key)
                 self._stages[key] = StageRow(key, stage.kind, title, state, tee=stage.tee)
                 self._parents[key] = tuple({*stage.inputs.values(), *stage.after})
             self._rank = longest_paths(plan)
@@ -93,6 +97,7 @@ class Feed:
             changed |= self._read_attempt(key)
         for name in self._wanted[:1]:
             changed |= self._read_scores(name)
+        changed |= self.warnings.read(time.monotonic() + IDLE_BUDGET)
         return self._read_others() or changed
 
     def _read_others(self) -> bool:
@@ -113,7 +118,7 @@ class Feed:
     def behind(self) -> bool:
         """Whether there is more to read right now."""
         busy = any(tail.behind for tail in self._tails.values())
-        return busy or self._supervisor.behind or bool(self._others)
+        return busy or self._supervisor.behind or self.warnings.behind or bool(self._others)
 
     def _to_read(self) -> list[str]:
         """Stages under way, then those of the wanted tracks that have not been read."""
@@ -190,6 +195,9 @@ class Feed:
             )
             if key in self._route_of:
                 self._others.append(key)
+            # A short one may be over before anybody reads its events.
+            for text in self.warnings.ended(key, row.attempt):
+                self._log_warning(row, text, t)
 
     def _forget(self, key: str) -> None:
         """A stage begins anew: what another attempt said of the same steps would double it."""
@@ -209,7 +217,10 @@ class Feed:
         row = self._stages[key]
         # What led to a checkpoint had its lines at its time.
         own = event["attempt"] == row.attempt
-        if row.state == "running" and own and self._worth_a_line(key, kind, t):
+        if row.state == "running" and own and kind == "warning":
+            for text in self.warnings.heard(key, data.get("text")):
+                self._log_warning(row, text, t)
+        elif row.state == "running" and own and self._worth_a_line(key, kind, t):
             line = of_stage(kind, data, t, row.title)
             if line is not None:
                 self.lines.add(line)
@@ -235,6 +246,11 @@ class Feed:
                 self._point(route, SCORE, look.step, look.mean)
             else:
                 self._plain_probe(route, data)
+
+    def _log_warning(self, row: StageRow, text: str, t: float) -> None:
+        line = of_stage("warning", {"text": text}, t, row.title)
+        if line is not None:
+            self.lines.add(line)
 
     def _reach(self, key: str, step: float) -> None:
         first, last = self._spans.get(key, (step, step))
@@ -325,6 +341,7 @@ class Feed:
             self.lines.start,
             not self._supervisor.behind,
             self.problem,
+            self.warnings.told,
         )
 
     def _queue(self) -> tuple[str, ...]:

@@ -22,11 +22,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.jobs.crashpoints import crash_here
 from engine.jobs.events import EventWriter
 from engine.jobs.home import fsync_folder, hash_file, make_private, read_plain, write_json
 from engine.jobs.lease import check_key
+from engine.jobs.stage_warnings import StageWarnings, parse_warnings
 from engine.spec.errors import BadInput
 from engine.spec.keys import digest
 
@@ -47,6 +49,13 @@ class CannotResume(Exception):
     one before it or from the start: what was loaded so far is in an unknown state."""
 
 
+class Progress(NamedTuple):
+    """How far a stage had come: seconds of work, and what it had warned of."""
+
+    seconds: float
+    warnings: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """One on the disk. `attempt` wrote it."""
@@ -56,8 +65,9 @@ class Checkpoint:
     step: int
     attempt: int
 
-    def seconds(self, key: str) -> float:
-        """Verify it: seconds of work that led here. Raises OSError or ValueError with the reason."""
+    def verified(self, key: str) -> Progress:
+        """What led here, of a checkpoint that is whole. Raises OSError or ValueError with the
+        reason why it is not."""
         if len(list(self.path.glob(f"{_LOADING}*"))) >= DEATHS:
             raise ValueError(f"killed {DEATHS} attempts that loaded it")
         try:
@@ -69,7 +79,7 @@ class Checkpoint:
             for name, content in told["files"].items():
                 if Path(name).name != name or hash_file(self.path / name) != content:
                     raise ValueError(f"{name} is not what was written")
-            return float(told["seconds"])
+            return Progress(float(told["seconds"]), parse_warnings(told.get("warnings", [])))
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as problem:
             raise ValueError(f"its manifest makes no sense ({problem})") from None
 
@@ -105,7 +115,13 @@ class Checkpoints:
         return []
 
     def save(
-        self, loop: str, step: int, attempt: int, seconds: float, write: Callable[[Path], None]
+        self,
+        loop: str,
+        step: int,
+        attempt: int,
+        seconds: float,
+        write: Callable[[Path], None],
+        warnings: tuple[str, ...] = (),
     ) -> int:
         """Make what `write(folder)` writes the newest checkpoint of a loop, durably; its bytes.
 
@@ -123,7 +139,7 @@ class Checkpoints:
             size = sum((draft / name).stat().st_size for name in files)
             told = {
                 "v": 1, "key": self.key, "loop": loop, "step": step, "attempt": attempt,
-                "seconds": seconds, "files": files,
+                "seconds": seconds, "files": files, "warnings": list(warnings),
             }  # fmt: skip
             write_json(draft / MANIFEST, told | {"sha256": digest(told)})
             crash_here("checkpoint written")
@@ -166,6 +182,8 @@ class Keeper:
     """When an attempt keeps a checkpoint, and from which one it goes on.
 
     `elsewhere` tells errors of the device from those of the checkpoint that is loaded onto it.
+    `warnings` of the stage go into its checkpoints, for whoever goes on from one does not come by
+    the steps again at which they were given.
     """
 
     def __init__(
@@ -176,6 +194,7 @@ class Keeper:
         clock: Clock,
         every: float,
         elsewhere: Callable[[Exception], bool] = lambda error: False,
+        warnings: StageWarnings | None = None,
     ) -> None:
         self._checkpoints = checkpoints
         self._attempt = attempt
@@ -183,6 +202,7 @@ class Keeper:
         self._clock = clock
         self._every = every
         self._elsewhere = elsewhere
+        self._warnings = warnings or StageWarnings(events)
         self._last = time.monotonic()  # when one was kept or loaded
         self._cost = 0.0  # seconds that the last one took
         self._refused = False  # whether the disk did not take the last one
@@ -197,7 +217,8 @@ class Keeper:
         """Keep one now. Where the disk has no room the stage goes on, and the older ones stay."""
         began = time.monotonic()
         try:
-            size = self._checkpoints.save(loop, step, self._attempt, self._clock.whole(), save)
+            seconds, warned = self._clock.whole(), self._warnings.texts
+            size = self._checkpoints.save(loop, step, self._attempt, seconds, save, warned)
         except OSError as problem:
             if not self._refused:  # once, not every minute for days
                 told = problem.strerror or problem
@@ -215,7 +236,7 @@ class Keeper:
         for found in self._checkpoints.of(loop):
             name = f"the checkpoint at step {found.step}"
             try:
-                seconds = found.seconds(self._checkpoints.key)
+                progress = found.verified(self._checkpoints.key)
             except (OSError, ValueError) as problem:
                 found.drop()
                 self._events.emit("warning", text=f"{name} is damaged and left out: {problem}")
@@ -228,8 +249,12 @@ class Keeper:
                     raise
                 found.drop()
                 told = f"{type(problem).__name__}: {problem}"
-                raise CannotResume(f"{name} cannot be loaded and is left out: {told}") from problem
-            self._clock.set(seconds)
+                told = f"{name} cannot be loaded and is left out: {told}"
+                self._events.emit("warning", text=told)
+                raise CannotResume(told) from problem
+            self._clock.set(progress.seconds)
+            for text in progress.warnings:
+                self._warnings.give(text)
             self._last = time.monotonic()
             self._events.emit("checkpoint", loop=loop, step=found.step, resumed=found.attempt)
             return found.step

@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ FINAL = frozenset({"stopped", "error", "end"})
 OTHERS = frozenset({"start", "phase", "checkpoint", "artifact", "warning", "heartbeat"})
 KINDS = THROTTLED | FINAL | OTHERS
 MAX_LINE = 1 << 20  # bytes, with the newline
+MOST_SCANNED = 1 << 28  # bytes of a file that is searched for events of a kind
 LAST = 1e11  # epoch seconds: later than any clock's, and no calendar can tell it
 _CHUNK = 1 << 20
 _ENVELOPE: dict[str, type | tuple[type, ...]] = {
@@ -218,6 +219,22 @@ class EventTail:
             self._overlong = self._overlong or len(rest) >= MAX_LINE
             self._partial = b"" if self._overlong else rest
         return events
+
+
+def kind_of_event(path: Path, kind: str, most: int = MOST_SCANNED) -> Iterator[dict[str, Any]]:
+    """The events of one kind in the first `most` bytes of a file, as `EventTail` gives them.
+
+    Of the other lines, which may be hundreds of thousands, nothing is parsed.
+    """
+    word = f'"{kind}"'.encode()
+    try:
+        with path.open("rb") as file:
+            while file.tell() < most and (line := file.readline(MAX_LINE)):
+                event = _parse(line) if word in line else None
+                if event is not None and event["kind"] == kind:
+                    yield event
+    except OSError:
+        return
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

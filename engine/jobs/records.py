@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.jobs.home import read_plain
+from engine.jobs.stage_warnings import parse_warnings
 
 DONE = "DONE.json"
 ARTIFACT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")  # a file of an object
@@ -27,6 +28,7 @@ class Record:
     """DONE.json: what a stage left, how, and at what cost. `na` says why a result cannot be.
 
     `seconds` and `tee` are those of the whole trajectory that led here, resumed snapshots included.
+    `warnings` are those the stage gave; None in records of versions that did not keep them.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Record:
     env: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] | None = None
 
 
 def read_record(folder: str, key: str) -> Record | None:
@@ -77,6 +80,7 @@ def parse_record(raw: Any) -> Record:
         env=_table(raw.get("env", {})),
         config=_table(raw.get("config", {})),
         inputs=_table(raw.get("inputs", {})),
+        warnings=None if raw.get("warnings") is None else parse_warnings(raw["warnings"]),
     )
 
 

@@ -203,7 +203,7 @@ class Run:
         latest: dict[str, dict[str, Any]] = {}
         # A large run has thousands of attempts, few of which matter.
         starts = None if keys is None else {key[:16] for key in keys}
-        for folder in self._attempts():
+        for folder in self.attempts():
             if starts is not None and folder.name.partition(".")[0] not in starts:
                 continue
             try:
@@ -217,13 +217,14 @@ class Run:
 
     def forget_failures(self) -> None:
         """What failed is computed again: from now on it has not failed."""
-        for folder in self._attempts():
+        for folder in self.attempts():
             path = Path(folder.path, "exit.json")
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 if json.loads(path.read_bytes()).get("outcome") == "failed":
                     path.rename(path.with_name("exit.before.json"))
 
-    def _attempts(self) -> list[os.DirEntry[str]]:
+    def attempts(self) -> list[os.DirEntry[str]]:
+        """The folders of all attempts at its stages here, in no order."""
         try:
             with os.scandir(self.folder / "attempts") as folders:
                 return list(folders)

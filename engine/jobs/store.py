@@ -24,7 +24,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +49,7 @@ from engine.jobs.lease import (
     sweep_leases,
 )
 from engine.jobs.records import ARTIFACT, DONE, Artifact, Record, read_record
+from engine.jobs.stage_warnings import distinct
 
 HALF_MADE = 3600.0  # seconds after which a work folder without an owner is a leftover
 State = Literal["ok", "absent", "damaged"]
@@ -104,6 +105,11 @@ class Store:
     def record(self, key: str) -> Record | None:
         """What DONE.json says; None if there is none or it makes no sense."""
         return read_record(self._folder(key), key)
+
+    def records(self, keys: Iterable[str]) -> dict[str, Record]:
+        """The records of those of these stages that have one."""
+        found = ((key, self.record(key)) for key in keys)
+        return {key: record for key, record in found if record is not None}
 
     def check(self, key: str, deep: bool = False) -> State:
         """Whether the object is there and whole.
@@ -255,6 +261,7 @@ class Work:
         env: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
+        warnings: Iterable[str] = (),
         fence: Callable[[], bool] = lambda: True,
     ) -> bool:
         """Publishes the files in `path` as the result of the key, durably.
@@ -279,6 +286,7 @@ class Work:
             env=env or {},
             config=config or {},
             inputs=inputs or {},
+            warnings=distinct(warnings),
         )
         _write_durably(self.path / DONE, {"v": 1, **asdict(record)})
         target = self._store.path(self.key)

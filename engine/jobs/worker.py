@@ -30,6 +30,7 @@ from engine.jobs.crashpoints import crash_here
 from engine.jobs.events import EventWriter
 from engine.jobs.home import make_private, write_json
 from engine.jobs.lease import Lease
+from engine.jobs.stage_warnings import StageWarnings
 from engine.jobs.store import Damaged, Store, Work
 from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
@@ -141,11 +142,12 @@ class Worker:
         outcome, reason, na, tee, cause = "done", "", None, 0.0, {}
         checkpoints = Checkpoints(self.store.checkpoints, stage.key)
         with self.store.begin(stage.key, lease.attempt) as work:
-            context = StageContext(self, stage, work, events)
+            warnings = StageWarnings(events)
+            context = StageContext(self, stage, work, events, warnings)
             clock = Clock(context.carried_seconds())
             context.keeper = Keeper(
                 checkpoints, lease.attempt, events, clock, every,
-                elsewhere=lambda error: cause_of(error) != "error",
+                elsewhere=lambda error: cause_of(error) != "error", warnings=warnings,
             )  # fmt: skip
             try:
                 context.raise_if_stopped()
@@ -162,6 +164,7 @@ class Worker:
                     env=self.env,
                     config=stage.config,
                     inputs=stage.inputs,
+                    warnings=warnings.texts,
                     fence=lease.still_ours,
                 )
                 if not committed and self.store.check(stage.key) == "ok":
@@ -202,8 +205,8 @@ def compute(stage: Stage, context: StageContext) -> float:
     while True:
         try:
             return RUN[stage.kind](stage.config, context)
-        except CannotResume as why:
-            context.warn(str(why))  # that checkpoint is gone, so this has an end
+        except CannotResume:
+            continue  # that checkpoint is gone, so this has an end
 
 
 class StageContext:
@@ -211,12 +214,20 @@ class StageContext:
 
     keeper: Keeper
 
-    def __init__(self, worker: Worker, stage: Stage, work: Work, events: EventWriter) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        stage: Stage,
+        work: Work,
+        events: EventWriter,
+        warnings: StageWarnings,
+    ) -> None:
         self.device = worker.device
         self._worker = worker
         self._stage = stage
         self._work = work
         self._events = events
+        self._warnings = warnings
         self._last: dict[str, float] = {}
 
     @property
@@ -265,7 +276,7 @@ class StageContext:
         self._events.emit("probe", name=name, step=step, **data)
 
     def warn(self, text: str) -> None:
-        self._events.emit("warning", text=text)
+        self._warnings.give(text)
 
     def due(self, what: str, seconds: float) -> bool:
         now = time.monotonic()

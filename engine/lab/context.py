@@ -58,7 +58,10 @@ class Context(Protocol):
 
     def probe(self, name: str, step: int, data: dict[str, Any]) -> None: ...
 
-    def warn(self, text: str) -> None: ...
+    def warn(self, text: str) -> None:
+        """Say what may spoil the result. It is kept with it, once per text, and told by every run
+        that uses it."""
+        ...
 
     def due(self, what: str, seconds: float) -> bool:
         """True when at least `seconds` have passed since the last True for `what`."""

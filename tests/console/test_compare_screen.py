@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from textual.widgets import Input, Static
 
 from console.compare_model import key_of
 from console.comparing import rows_of
+from console.exporting import export
 from console.screens.choose import Ask, Choose, Page
 from console.screens.compare import CompareScreen
 from console.screens.details import VIEWS
@@ -229,3 +231,54 @@ def test_it_comes_back_as_it_was(there: Staged) -> None:
             screen.restore({"view": 3, "runs": "x", "table": None})
 
     asyncio.run(body())
+
+
+def warned(there: Staged, text: str) -> int:
+    """Have all trainings warn of something; how many there are."""
+    count = 0
+    for path in there.home.store.glob("objects/*/*/DONE.json"):
+        told = json.loads(path.read_text())
+        if told["kind"] == "train":
+            path.write_text(json.dumps(told | {"warnings": [text]}))
+            count += 1
+    return count
+
+
+def test_what_stages_warned_of_is_said_above_the_list(there: Staged) -> None:
+    count = warned(there, "[red]the loss[/blue] jumped")
+
+    async def body() -> None:
+        host = Host(CompareScreen(), there.home)
+        async with host.run_test(size=(80, 24)) as pilot:
+            screen = await read(pilot, host)
+            line = screen.query_one("#compare-warning")
+            assert line.display
+            told = f"1 warning: [red]the loss[/blue] jumped (×{count} stages)"
+            assert text(screen, "#compare-warning") == told
+            await pilot.press("w")
+            assert isinstance(host.screen, Page)
+            assert "[red]the loss[/blue] jumped" in host.screen.text
+
+    asyncio.run(body())
+
+
+def test_without_warnings_there_is_no_line(there: Staged) -> None:
+    async def body() -> None:
+        host = Host(CompareScreen(), there.home)
+        async with host.run_test(size=(80, 24)) as pilot:
+            screen = await read(pilot, host)
+            assert not screen.query_one("#compare-warning").display
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("form", ["json", "md", "csv", "tex"])
+def test_an_export_has_the_warnings(there: Staged, tmp_path: Path, form: str) -> None:
+    count = warned(there, "the loss jumped")
+    path = tmp_path / f"table.{form}"
+    export(form, path, [there.run], rows_of([there.run]))
+    told = path.read_text()
+    if form == "json":
+        assert json.loads(told)["warnings"] == [{"text": "the loss jumped", "stages": count}]
+    else:
+        assert told.count("the loss jumped") == (form == "md")

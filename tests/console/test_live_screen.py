@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from homes import WrittenRun, running_run
+from staged import staged
 from test_app import SIZES, opened, text_of, until
 
 from console.screens import live_view
 from console.screens.live import LiveScreen
 from console.screens.logs import LogsScreen
+from console.screens.warned import WarningLine
 from console.viewmodel import Look
 
 
@@ -193,3 +196,50 @@ def test_a_histogram_keeps_its_own_numbers() -> None:
     assert edges[0] <= -4 and edges[-1] >= 4
     assert (heights * np.diff(edges)).sum() == pytest.approx(1.0)
     assert "90" in live_view.look_text(look, 0, 1)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_stages_warn_of_is_one_line_with_the_newest(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    run = running_run(tmp_path)
+    text = "[red]50 of 90[/blue] test rows are in train"
+
+    async def drive() -> None:
+        async with opened(tmp_path, size, run=run.id) as (app, pilot):
+            line = app.screen.query_one(WarningLine)
+            await until(pilot, lambda: "2/13" in text_of(app))
+            assert not line.display, "it takes no room while there is nothing to say"
+            for _ in range(2):
+                run.attempt(run.key("gd"), "warning", text=text)
+            await until(pilot, lambda: f"1 warning: {text}" in text_of(app))
+            for seed in (0, 1):  # over before anybody reads what it said, and failed
+                run.begin("retrain", seed, attempt=2)
+                run.attempt(run.key("retrain", seed), "warning", 2, text="the loss jumped")
+                run.end("retrain", seed, outcome="failed")
+            await until(pilot, lambda: "2 warnings" in text_of(app))
+            assert "newest: the loss jumped (×2 stages)" in text_of(app)
+            log = [entry.text for entry in app.snapshot.open.log if entry.level == "warning"]
+            assert sum("the loss jumped" in one for one in log) == 2, "each stage's own line"
+            assert sum(text in one for one in log) == 1
+            await pilot.press("w")
+            await until(pilot, lambda: "What stages warned of" in text_of(app))
+            assert text in text_of(app)
+
+    asyncio.run(drive())
+    run.release()
+
+
+def test_what_stored_stages_warned_of_is_read_from_their_records(tmp_path: Path) -> None:
+    there = staged(tmp_path)
+    for path in there.home.store.glob("objects/*/*/DONE.json"):
+        told = json.loads(path.read_text())
+        if told["kind"] == "train":
+            path.write_text(json.dumps(told | {"warnings": ["\x1b[31mthe loss jumped"]}))
+    trains = sum(stage.kind == "train" for stage in there.run.plan.stages.values())
+
+    async def drive() -> None:
+        async with opened(there.home.root, run=there.run.id) as (app, pilot):
+            await until(pilot, lambda: f"the loss jumped (×{trains} stages)" in text_of(app))
+
+    asyncio.run(drive())

@@ -122,6 +122,23 @@ def test_what_files_say_is_text(there: Staged, tmp_path: Path) -> None:
     assert "<script>alert(1)</script>" in " ".join(reader.words)
 
 
+def test_warnings_have_a_section_and_are_text(page: str, tmp_path: Path) -> None:
+    assert "Warnings" not in page
+    there = staged(tmp_path)
+    evil = "<script>alert(1)</script> the loss jumped\x1b[31m"
+    count = 0
+    for path in there.home.store.glob("objects/*/*/DONE.json"):
+        record = json.loads(path.read_text())
+        if record["kind"] == "train":
+            path.write_text(json.dumps(record | {"warnings": [evil]}))
+            count += 1
+    told = report(there.run)
+    assert "<h2>Warnings</h2>" in told
+    assert "script" not in read(told).tags
+    assert told.count(f"the loss jumped (×{count} stages)") == 1
+    assert "\x1b" not in told
+
+
 def test_a_run_without_results_has_a_page_too(tmp_path: Path) -> None:
     there = staged(tmp_path)
     for folder in there.home.store.glob("objects/*"):
