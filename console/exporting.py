@@ -8,6 +8,7 @@ from pathlib import Path
 
 from console.comparing import tuning_of
 from console.plotting import figure_of, panels_of
+from engine.jobs.datasets import data_sets_of
 from engine.jobs.runs import Run
 from engine.results.compare import Row
 from engine.results.figures import write
@@ -42,6 +43,7 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
         return
     if form == "json":
         told = {"runs": [run.id for run in found], "rows": list(rows), "tuning": tuning_of(found)}
+        told["data"] = [one.to_json() for one in data_sets_of(found)]
         text = json.dumps(told, indent=1) + "\n"
     else:
         text = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](rows)

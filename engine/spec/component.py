@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.spec.data_report import DataReport
+from engine.spec.data_report import DataReport, merged, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +116,16 @@ class DataInfo:
     # What is known of its report before the rows themselves are read. No part of any key.
     report: DataReport = field(default_factory=DataReport, compare=False)
 
+    @property
+    def known(self) -> DataReport:
+        """The report, completed by what is known of every data set."""
+        train = {"rows": self.train, "per_class": list(self.train_per_class)}
+        own = self.report
+        told = {"kind": self.kind, "shape": list(self.shape), "classes": list(self.classes)}
+        parts = {"train": train | own.get("train", {}), "test": {"rows": self.test}}
+        parts["test"] |= own.get("test", {})  # type: ignore[arg-type]
+        return cast(DataReport, {**told, **own, **parts})
+
 
 class Data(Component):
     """A data set in raw space and int64 labels: uint8 images, a table's floats in [0, 1], or token
@@ -133,6 +143,12 @@ class Data(Component):
         """`train_x, test_x` uint8 or float32 [N, C, H, W], of texts int32 [N, L], and `train_y,
         test_y` int64 [N]."""
         raise NotImplementedError
+
+    def describe(self) -> tuple[DataReport, dict[str, np.ndarray]]:
+        """All there is to tell of it, and what `read` gives: looks at every row. Raises BadInput."""
+        info = self.inspect()
+        arrays = self.read()
+        return merged(info.known, report(arrays, len(info.classes))), arrays
 
 
 @dataclass(frozen=True, slots=True)
