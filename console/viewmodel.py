@@ -176,6 +176,7 @@ class OpenRun:
     log_start: int = 0  # how many lines came before log[0]
     ready: bool = False  # its plan has been read
     problem: str = ""
+    data: tuple[tuple[str, str], ...] = ()  # a line for each data set: in full, and in short
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class LiveActions(SteeringScreen):
         self._place: int | None = None  # of the look; None: the latest
         self._filter = ""
         self._drawn: object = None
+        self._data_text = ""
         self._looked: object = None
         self._followed: str | None = None
         self._cursor_to: str | None = None  # from memory, until its run is there

@@ -15,6 +15,7 @@ from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
 from console.watching.tracks import Route, longest_paths, routes
 from console.watching.trajectory import TrajectoryTail
+from engine.jobs.datasets import both_lines, data_sets_of
 from engine.jobs.events import strip_control
 from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run, attempt_folder
@@ -53,7 +54,9 @@ class Feed:
         self._others: deque[str] = deque()  # attempts to read when there is time
         self._parents: dict[str, tuple[str, ...]] = {}
         self._rank: dict[str, float] = {}
+        self._data: tuple[tuple[str, str], ...] = ()
         self._load()
+        self._look_at_data()
 
     def _load(self) -> None:
         try:
@@ -69,6 +72,13 @@ class Feed:
         except (BadInput, OSError, AttributeError, TypeError) as error:
             self.problem = strip_control(f"its plan cannot be read: {error}")
         self._route_of = {key: route for route in self._routes.values() for key in route.stages}
+
+    def _look_at_data(self) -> None:
+        """What is known of the data: the plan knew little, the data stage tells everything."""
+        try:
+            self._data = both_lines(data_sets_of([self.run]))
+        except (BadInput, OSError, AttributeError, TypeError):
+            self._data = ()  # the plan's own problem is told already
 
     def want(self, tracks: tuple[str, ...], metric: str) -> None:
         """Whose curves and looks to read, the most wanted first. What runs is always read."""
@@ -190,6 +200,8 @@ class Feed:
             )
             if key in self._route_of:
                 self._others.append(key)
+            if row.kind == "data":
+                self._look_at_data()
 
     def _forget(self, key: str) -> None:
         """A stage begins anew: what another attempt said of the same steps would double it."""
@@ -325,6 +337,7 @@ class Feed:
             self.lines.start,
             not self._supervisor.behind,
             self.problem,
+            self._data,
         )
 
     def _queue(self) -> tuple[str, ...]:

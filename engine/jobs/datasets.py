@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from engine.jobs.store import Damaged, Store
-from engine.spec.data_line import elided, line, plain, sound
+from engine.spec.data_line import elided, line, plain, short, sound
 from engine.spec.data_report import DataReport
 
 if TYPE_CHECKING:
@@ -74,17 +74,15 @@ def stored(store: Store, key: str, known: DataReport) -> DataReport | None:
     texts = record is not None and TOKENS in record.files
     own = sound({"classes": facts.get("classes"), "shape": facts.get("shape")})
     # Stages of before tell neither what they are of nor how they were read.
-    return cast(
-        DataReport,
-        {"kind": _kind(own.get("shape", []), texts)} | own | known | sound(facts.get("report")),
-    )
+    kind: DataReport = {"kind": _kind(own.get("shape", []), texts)}
+    return {**kind, **own, **known, **sound(facts.get("report"))}
 
 
 def lines(found: Sequence[DataSet]) -> list[str]:
     """A line for each data set, what is told alike told once; several say whose they are."""
     owners: dict[str, list[str]] = {}
     several = len({one.run for one in found}) > 1
-    reports = {}
+    reports: dict[str, DataReport] = {}
     for one in found:
         told = line(one.report)
         if told:
@@ -97,6 +95,12 @@ def lines(found: Sequence[DataSet]) -> list[str]:
     shown = [line(report, _named(owners[told])) for told, report in reports.items()]
     more = [f"data: and {len(shown) - LINES} more data sets"] if len(shown) > LINES else []
     return shown[:LINES] + more
+
+
+def both_lines(found: Sequence[DataSet]) -> tuple[tuple[str, str], ...]:
+    """(in full, in short) of the data sets that differ."""
+    told = {line(one.report): short(one.report) for one in found}
+    return tuple((full, brief) for full, brief in told.items() if full)
 
 
 def _named(words: Sequence[str]) -> str:
@@ -122,7 +126,7 @@ def _data_stages(plan: Plan) -> Iterator[tuple[Stage, tuple[str, ...]]]:
 def _known(stage: Stage, report: DataReport) -> DataReport:
     """Of a run of before at least its classes are known."""
     config = stage.config
-    return cast(DataReport, {**sound({"classes": _listed(config.get("classes"))}), **report})
+    return {**sound({"classes": _listed(config.get("classes"))}), **report}
 
 
 def _listed(value: object) -> object:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.spec.data_report import DataReport, merged, report
+from engine.spec.data_report import DataReport, Part, merged, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,12 +119,16 @@ class DataInfo:
     @property
     def known(self) -> DataReport:
         """The report, completed by what is known of every data set."""
-        train = {"rows": self.train, "per_class": list(self.train_per_class)}
+        train: Part = {"rows": self.train, "per_class": list(self.train_per_class)}
         own = self.report
-        told = {"kind": self.kind, "shape": list(self.shape), "classes": list(self.classes)}
-        parts = {"train": train | own.get("train", {}), "test": {"rows": self.test}}
-        parts["test"] |= own.get("test", {})  # type: ignore[arg-type]
-        return cast(DataReport, {**told, **own, **parts})
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            **own,  # type: ignore[typeddict-item]
+            "train": {**train, **own.get("train", {})},  # type: ignore[typeddict-item]
+            "test": {"rows": self.test, **own.get("test", {})},
+        }
 
 
 class Data(Component):

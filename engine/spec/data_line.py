@@ -204,7 +204,8 @@ def _all_duplicates(report: DataReport) -> int:
 
 
 def _part(report: DataReport, part: str, key: str) -> int | None:
-    return cast(dict[str, Any], report).get(part, {}).get(key)
+    found: int | None = cast(dict[str, Any], report).get(part, {}).get(key)
+    return found
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ def _fitting(value: Any, hint: Any) -> Any:
     fits = {
         str: isinstance(value, str),
         int: number and isinstance(value, int) and 0 <= value <= LARGEST,
-        float: number and -LARGEST**8 < value < LARGEST**8 and math.isfinite(value),
+        float: number and -(LARGEST**8) < value < LARGEST**8 and math.isfinite(value),
     }
     return value if fits[hint] else _NOTHING
 

@@ -128,7 +128,8 @@ def fingerprints(rows: np.ndarray) -> list[bytes]:
 
 def merged(known: DataReport, counts: Mapping[str, Any]) -> DataReport:
     """What planning knew, and the counts of all rows with what they warn of."""
-    parts = {part: {**known.get(part, {}), **counts[part]} for part in ("train", "test")}
+    before = cast(dict[str, Any], known)
+    parts = {part: {**before.get(part, {}), **counts[part]} for part in ("train", "test")}
     warnings = [*known.get("warnings", []), *filter(None, [warning(dict(counts))])]
     return cast(DataReport, {**known, **counts, **parts, "warnings": warnings})
 

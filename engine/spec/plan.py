@@ -52,9 +52,7 @@ def make_plan(
             raise BadInput(f"{where}: {error}") from None
         found = estimate(told, frozenset(planner.stages.keys() - before))
         planner.estimates += [found] if found is not None else []
-    return Plan(
-        planner.stages, planner.cells, planner.searches, planner.estimates, planner.reports
-    )
+    return Plan(planner.stages, planner.cells, planner.searches, planner.estimates, planner.reports)
 
 
 class Planner:

@@ -54,7 +54,7 @@ def rows_of(shared: Computed) -> list[dict[str, Any]]:
 
 
 def test_the_document_says_what_was_run_and_where(shared: Computed) -> None:
-    assert set(shared.document) == {"run", "status", "home", "rows", "tuning"}
+    assert set(shared.document) == {"run", "status", "home", "rows", "tuning", "data"}
     assert shared.document["status"] == "done"
     assert shared.document["home"] == str(shared.home)
     assert (shared.home / "runs" / shared.run).is_dir()
