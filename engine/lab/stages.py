@@ -64,7 +64,8 @@ def run_data(config: Config, ctx: Context) -> float:
     warnings = [*info.report.get("warnings", []), *filter(None, [warning(told)])]
     for text in warnings:
         ctx.warn(text)
-    told = {**info.report, **told, "warnings": warnings}
+    seen = {} if "sample" in info.report else data.sample()
+    told = {**seen, **info.report, **told, "warnings": warnings}
     arrays = {key: torch.from_numpy(value) for key, value in decoded.items()}
     save_tensors(ctx.folder, PIXELS, arrays)
     mean, std = ([], []) if isinstance(data, TextData) else _scale(arrays["train_x"])

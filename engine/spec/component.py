@@ -148,11 +148,19 @@ class Data(Component):
         test_y` int64 [N]."""
         raise NotImplementedError
 
+    def sample(self) -> DataReport:
+        """`sample` and `sample_names` of a report, where `inspect` gives none: a few rows as they
+        were read, for people. Pictures are taken from what `read` gives."""
+        return {}
+
     def describe(self) -> tuple[DataReport, dict[str, np.ndarray]]:
         """All there is to tell of it, and what `read` gives: looks at every row. Raises BadInput."""
         info = self.inspect()
         arrays = self.read()
-        return merged(info.known, report(arrays, len(info.classes))), arrays
+        known: DataReport = (
+            info.known if "sample" in info.report else {**self.sample(), **info.known}
+        )
+        return merged(known, report(arrays, len(info.classes))), arrays
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pydantic import Field
 from engine.lab.data._table import natural
 from engine.lab.data._tokenizers import facts
 from engine.spec.component import Data, DataInfo
-from engine.spec.data_report import counted
+from engine.spec.data_report import DataReport, counted, merged
 from engine.spec.errors import BadInput
 from engine.spec.keys import digest
 from engine.spec.registry import component_name
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BPE = "bpe"
 MOST_CLASSES = 100  # more different labels than that, and the column is another one
+SAMPLE, SAMPLE_LENGTH = 5, 300  # texts that a report shows, characters of one
 UNLABELLED, EMPTY = "unlabelled", "empty"  # why a row is dropped
 
 
@@ -249,6 +250,23 @@ class TextData(Data):
     @property
     def _name(self) -> str:
         return component_name(type(self))
+
+    def sample(self) -> DataReport:
+        """The first training texts."""
+        texts = self.texts()
+        labels = (texts.classes[int(label)] for label in texts.train_y[:SAMPLE])
+        rows = zip(labels, texts.train[:SAMPLE], strict=True)
+        return {
+            "sample_names": ["label", "text"],
+            "sample": [[label, text[:SAMPLE_LENGTH]] for label, text in rows],
+        }
+
+    def describe(self) -> tuple[DataReport, dict[str, np.ndarray]]:
+        """Texts are compared before they are cut to tokens."""
+        encoded = self.encode()
+        known = self.inspect().known
+        known = known if "sample" in known else {**self.sample(), **known}
+        return merged(known, encoded.report), encoded.arrays
 
 
 def _report(
