@@ -18,7 +18,7 @@ from engine.spec.registry import find
 WIDTH = 100
 HEADING = 12  # columns of the words on the left
 MOST = 200  # classes and columns that are listed; --json has all
-VALUES_ROOM = 48  # columns for the values of a categorical column
+VALUES_ROOM, OTHERS_ROOM = 20, 70  # columns for a column's values at least; for all beside them
 CELL, WIDE_CELL, FEW = 20, 72, 3  # a cell of the first rows; of up to FEW columns one may be wide
 SENTENCE = 400
 
@@ -40,7 +40,7 @@ def page(one: DataSet, source: dict[str, Any], how: str, width: int = WIDTH) -> 
         ("cut", _cut(report)),
     ]
     lines = [text for key, value in facts if value for text in _fact(key, value, width)]
-    for part in (_classes(report), _columns(report), _warnings(report, width)):
+    for part in (_classes(report), _columns(report, width), _warnings(report, width)):
         lines += ["", *part] if part else []
     sample = _sample(report, width)
     return lines + (["", *sample] if sample else [])
@@ -123,13 +123,13 @@ def _at(counts: Sequence[int], index: int) -> str:
     return f"{counts[index]:,}" if index < len(counts) else ""
 
 
-def _columns(report: DataReport) -> list[str]:
+def _columns(report: DataReport, width: int) -> list[str]:
     columns = report.get("columns", [])
     body = [
         [
             name(column.get("name", "")),
             column.get("kind", ""),
-            _range(column),
+            _range(column, max(VALUES_ROOM, width - OTHERS_ROOM)),
             f"{column['gaps']:,}" if column.get("gaps") else "",
             plain(column.get("filled", ""), 40),
         ]
@@ -139,7 +139,7 @@ def _columns(report: DataReport) -> list[str]:
     return _table(headings, body, "lllrl") + _more(columns, "column", "s")
 
 
-def _range(column: Column) -> str:
+def _range(column: Column, room: int) -> str:
     if "low" in column and "high" in column:
         return f"{column['low']:.6g} to {column['high']:.6g}"
     values = column.get("values")
@@ -148,7 +148,7 @@ def _range(column: Column) -> str:
     told = ""
     for count, value in enumerate(values):
         more = f"{told}, {name(value)}" if told else name(value)
-        if len(more) > VALUES_ROOM:
+        if told and len(more) > room:
             return f"{len(values):,}: {told}, and {len(values) - count:,} more"
         told = more
     return f"{len(values):,}: {told}"

@@ -30,6 +30,7 @@ from console.exporting import FORMS, export
 from console.plotting import elided
 from console.screens.base import ConsoleScreen
 from console.screens.choose import Ask, Choose, Option, Page, free_path
+from console.screens.data import show_data
 from console.screens.details import Details
 from console.viewmodel import Snapshot
 from console.widgets import Cell, Column, Row
@@ -313,6 +314,10 @@ class CompareScreen(ConsoleScreen):
             except BadInput:
                 continue
         self.app.push_screen(Page("What it means", "\n".join(pages)))
+
+    def action_data(self) -> None:
+        if self.found:
+            show_data(self, self.found)
 
     def action_copy_line(self) -> None:
         """The line of the cursor, as its columns stand, separated by tabs."""

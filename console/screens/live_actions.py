@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from console.screens import live_view
+from console.screens.data import show_data
 from console.screens.steering import SteeringScreen
 from console.viewmodel import OpenRun, RunRow, Snapshot, Track
 from console.widgets import Column
 from console.widgets.chart import Chart
 from console.widgets.lists import FilterLine, Rows
 from console.widgets.textview import TextView
+from engine.jobs.home import Home
+from engine.jobs.runs import Run
 
 PANES = ("tracks", "curve", "look", "log", "facts")
 
@@ -153,6 +156,11 @@ class LiveActions(SteeringScreen):
 
     def run_at_hand(self) -> RunRow | None:
         return self._snapshot.open.row if self._snapshot.open is not None else None
+
+    def action_data(self) -> None:
+        row = self.run_at_hand()
+        if row is not None:
+            show_data(self, [Run(Home(self._snapshot.home), row.id)])
 
     def action_copy(self) -> None:
         told = self._snapshot.open
