@@ -19,6 +19,8 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints, is_
 from engine.spec.data_report import Column, DataReport
 
 SHORT = 78  # columns of the short form: a terminal of 80
+LONGEST = 1_500  # characters, which only a stranger's report has
+OWNERS = 220  # characters that say whose data they are
 NAME = 24  # characters of a name
 SENTENCE = 120
 NAMED_CLASSES, FIRST_CLASSES, CLASSES_ROOM = 10, 3, 140
@@ -33,7 +35,8 @@ def line(told: object, of: str = "") -> str:
     report = sound(told)
     parts = (rows, inputs, classes, gaps, dropped, cut, duplicates, overlap, how_read)
     text = "; ".join(filter(None, (part(report) for part in parts)))
-    return f"data{f' of {of}' if of else ''}: {text}" if text else ""
+    whose = f" of {plain(of, OWNERS)}" if of else ""
+    return elided(f"data{whose}: {text}", LONGEST) if text else ""
 
 
 def short(told: object, width: int = SHORT) -> str:
@@ -79,7 +82,7 @@ def inputs(report: DataReport) -> str:
             return f"{counted(len(columns), 'column')}, {'all ' * (numeric > 1)}numeric"
         kinds = [f"{numeric:,} numeric"] if numeric else []
         kinds += [f"{len(others):,} categorical{_values(others)}"] if others else []
-        return f"{counted(len(columns), 'column')}: {', '.join(kinds)}" if kinds else ""
+        return counted(len(columns), "column") + (f": {', '.join(kinds)}" if kinds else "")
     shape = report.get("shape", [])
     if report.get("kind") == "image" and len(shape) == 3:
         return f"images of {shape[1]}×{shape[2]}, {counted(shape[0], 'channel')}"
