@@ -64,7 +64,7 @@ def run_data(config: Config, ctx: Context) -> float:
     warnings = [*info.report.get("warnings", []), *filter(None, [warning(told)])]
     for text in warnings:
         ctx.warn(text)
-    seen = {} if "sample" in info.report else data.sample()
+    seen = {} if "sample" in info.report else data.first_rows()
     told = {**seen, **info.report, **told, "warnings": warnings}
     arrays = {key: torch.from_numpy(value) for key, value in decoded.items()}
     save_tensors(ctx.folder, PIXELS, arrays)

@@ -148,7 +148,7 @@ class Data(Component):
         test_y` int64 [N]."""
         raise NotImplementedError
 
-    def sample(self) -> DataReport:
+    def first_rows(self) -> DataReport:
         """`sample` and `sample_names` of a report, where `inspect` gives none: a few rows as they
         were read, for people. Pictures are taken from what `read` gives."""
         return {}
@@ -158,7 +158,7 @@ class Data(Component):
         info = self.inspect()
         arrays = self.read()
         known: DataReport = (
-            info.known if "sample" in info.report else {**self.sample(), **info.known}
+            info.known if "sample" in info.report else {**self.first_rows(), **info.known}
         )
         return merged(known, report(arrays, len(info.classes))), arrays
 

@@ -251,7 +251,7 @@ class TextData(Data):
     def _name(self) -> str:
         return component_name(type(self))
 
-    def sample(self) -> DataReport:
+    def first_rows(self) -> DataReport:
         """The first training texts."""
         texts = self.texts()
         labels = (texts.classes[int(label)] for label in texts.train_y[:SAMPLE])
@@ -265,7 +265,7 @@ class TextData(Data):
         """Texts are compared before they are cut to tokens."""
         encoded = self.encode()
         known = self.inspect().known
-        known = known if "sample" in known else {**self.sample(), **known}
+        known = known if "sample" in known else {**self.first_rows(), **known}
         return merged(known, encoded.report), encoded.arrays
 
 
