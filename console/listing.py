@@ -117,11 +117,11 @@ def list_presets(as_json: bool) -> None:
 
 
 def show_preset(preset: str) -> None:
-    from engine.spec.presets import locate, read_toml
+    from engine.spec.presets import locate, preset_text, read_toml
 
     path = locate(preset)
     read_toml(path)
-    say(path.read_text(encoding="utf-8").rstrip("\n"))
+    say(preset_text(path).rstrip("\n"))
 
 
 def show_schema() -> None:

@@ -15,6 +15,7 @@ from engine.spec.experiment import Experiment
 from engine.spec.presets import (
     HEADER,
     locate,
+    preset_text,
     read_toml,
     set_dotted,
     shipped,
@@ -88,8 +89,8 @@ def has_comments(file: Path) -> bool:
     Errs on the side of yes: a "#" inside a string counts.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = preset_text(file)
+    except BadInput:
         return True  # whatever it is, it is not ours to replace
     return "#" in text.removeprefix(HEADER)
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from engine.spec import toml
 from engine.spec.component import Listed, strictly
+from engine.spec.encoding import marked_encoding
 from engine.spec.errors import BadInput, unknown
 from engine.spec.experiment import COMPONENT_FIELDS, Experiment
 from engine.spec.registry import find, registered
@@ -71,11 +72,18 @@ def load(
 
 def read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(preset_text(path))
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: not valid TOML: {error}") from None
+
+
+def preset_text(path: Path) -> str:
+    """A preset's text; UTF-8, or what its byte order mark says. Raises BadInput."""
+    try:
+        content = path.read_bytes()
+        return content.decode(marked_encoding(content) or "utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 text (byte {error.start}).") from None
+        raise BadInput(f"{path}: not {error.encoding.upper()} text (byte {error.start}).") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}.") from None
 

@@ -20,7 +20,7 @@ from tests.helpers import run_plan, small_experiment
 
 HEADER = "age,town,income,risk\n"
 ROWS = [
-    f"{20 + n},{'north' if n % 3 else 'south'},{1000 * n},{'high' if n % 2 else 'low'}\n"
+    f"{20 + 3 * n},{'north' if n % 3 else 'south'},{1000 * n},{'high' if n % 2 else 'low'}\n"
     for n in range(40)
 ]
 
@@ -91,7 +91,7 @@ def test_numbers_stay_and_categories_get_a_column_each(tmp_path: Path) -> None:
 
 
 def test_the_scale_is_the_training_rows_own(tmp_path: Path) -> None:
-    train = [f"{n},north,0,{'high' if n % 2 else 'low'}\n" for n in range(1, 11)]
+    train = [f"{n},north,0,{'high' if n % 2 else 'low'}\n" for n in (1, 1, *range(3, 11))]
     test = [f"{n},north,0,{'high' if n % 2 else 'low'}\n" for n in (-8, 1, 10, 19)]
     data = CSVTable(path=write(tmp_path, train), test_path=write(tmp_path, test, name="other.csv"))
     arrays = data.read()
@@ -131,7 +131,7 @@ def test_rows_with_a_gap_are_refused_or_dropped(tmp_path: Path) -> None:
         (ROWS, HEADER, {"label": "age", "test_share": 0.5}, "is left for training"),
         ([row.replace("low", "high") for row in ROWS], HEADER, {}, "has 1 different values"),
         (
-            [f"{n},x{n},1,{n % 2}\n" for n in range(200)],
+            [f"1,x{n // 2},1,{n % 2}\n" for n in range(400)],
             HEADER,
             {},
             "'town' has 200 different texts",

@@ -121,7 +121,7 @@ def test_what_was_written_is_read(tmp_path: Path, pairs: list[tuple[str, str]]) 
     for name, content in forms.items():
         path = Path(write(tmp_path, content, name))
         header = name == "t.csv"
-        found = rows_of(path, "data", Columns(header=header), None, "utf-8")
+        found = rows_of(path, "data", Columns(header=header), None, "utf-8").rows
         assert [(row.text, row.label) for row in found] == pairs
 
 
@@ -167,9 +167,8 @@ def test_a_broken_encoding_names_the_line(tmp_path: Path) -> None:
         ({"text": "review", "label": "stars"}, ["a", "b", "c", "d"]),
         ({"text": 2, "label": 1, "header": True}, ["a", "b", "c", "d"]),
         ({"text": "2", "label": "1", "header": True}, ["a", "b", "c", "d"]),
-        ({"text": "2", "label": "1"}, ["review", "a", "b", "c", "d"]),
         ({"text": "id", "label": "stars"}, ["1", "2", "3", "4"]),
-        ({"text": 2, "label": 1}, ["review", "a", "b", "c", "d"]),
+        ({"text": 2, "label": 1, "classes": ["stars", "0", "1"]}, ["review", "a", "b", "c", "d"]),
         ({"label": "stars"}, ["a", "b", "c", "d"]),
     ],
 )
@@ -242,7 +241,12 @@ def test_what_is_no_such_file_is_refused(
         ("t.jsonl", '{"text": "a", "label": 0}\n{"text": "b"}\n', "line 2 has no 'label'"),
         ("t.jsonl", '{"text": "a", "label": 0}\n{"text"\n', "line 2 is no JSON"),
         ("t.jsonl", "[" * 100_000, "line 1 is no JSON"),
-        ("t.json", '[{"text": "a", "label": 0}]', "line 1 is no JSON object"),
+        ("t.json", '[{"text": "a", "label": 0}, 1]', "row 2 is no JSON object"),
+        (
+            "t.jsonl",
+            '{"text": "a", "label": 0, "label": 1}',
+            "line 1 is no JSON: .*'label'.* twice",
+        ),
         ("t.jsonl", '{"text": 5, "label": 0}\n', "line 1: its text is 5"),
         ("t.jsonl", '{"text": "a", "label": [1]}\n', r"line 1: its label is \[1\]"),
         ("t.jsonl", '{"text": "a", "label": 0.5}\n', "line 1: its label is 0.5"),

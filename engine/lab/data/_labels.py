@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -17,6 +17,7 @@ from engine.spec.errors import BadInput, nearest
 from engine.spec.toml import inline
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d+\.0*", re.ASCII)
 INVISIBLE = dict.fromkeys((0x200B, 0xFEFF))  # zero-width space, byte order mark
 
 
@@ -42,17 +43,17 @@ def classes_of(
     may be one class or two, for one that is none of `given`, and for joins that fit nothing.
     """
     joins = joins or {}
+    bare = _evenly_stripped(seen)
+    seen = {bare[label]: place for label, place in seen.items()}
     _check_joins(seen, joins)
     name_of = {label: joins.get(label, joins.get(label.strip(), label)) for label in seen}
     groups: dict[Decimal | str, list[str]] = {}  # labels that are one class
-    for label, name in name_of.items():
-        groups.setdefault(_value(name), []).append(label)
+    for label in sorted(seen, key=natural):
+        groups.setdefault(_value(name_of[label]), []).append(label)
     _refuse_twins(name_of, seen, {*joins.values(), *(given or ())})
-    told = [
-        f"labels {_listed(sorted(own))} are one class" for own in groups.values() if len(own) > 1
-    ]
+    told = [f"labels {_listed(own)} are one class" for own in groups.values() if len(own) > 1]
     called = {
-        value: min((name_of[label] for label in own), key=lambda name: (len(name), name))
+        value: min((plainest(name_of[label]) for label in own), key=lambda name: (len(name), name))
         for value, own in groups.items()
     }
     if given is None:
@@ -68,7 +69,7 @@ def classes_of(
             called[value] = known[value]
     place = {name: position for position, name in enumerate(names)}
     index = {label: place[called[value]] for value, own in groups.items() for label in own}
-    return Classes(names, index, tuple(told))
+    return Classes(names, {label: index[bare[label]] for label in bare}, tuple(told))
 
 
 def number(label: str) -> Decimal | None:
@@ -83,10 +84,27 @@ def natural(label: str) -> tuple[bool, Decimal, str]:
     return value is None, value or Decimal(0), label
 
 
+def _evenly_stripped(labels: Collection[str]) -> dict[str, str]:
+    """Label → the label without the spaces that all labels have: those of "a, b, c" separate."""
+    left = all(label[:1].isspace() for label in labels)
+    right = all(label[-1:].isspace() for label in labels)
+    return {
+        label: label.strip() if left and right else
+        label.lstrip() if left else label.rstrip() if right else label
+        for label in labels
+    }  # fmt: skip
+
+
 def _value(name: str) -> Decimal | str:
     """Equal for names of one class."""
     value = number(name)
     return name if value is None else value
+
+
+def plainest(name: str) -> str:
+    """Without spaces around it, and a whole number without its fraction: 1.0 is called 1."""
+    word = name.strip()
+    return word.partition(".")[0] if WHOLE.fullmatch(word) else word
 
 
 def _check_joins(seen: Mapping[str, str], joins: Mapping[str, str]) -> None:
@@ -104,25 +122,34 @@ def _check_joins(seen: Mapping[str, str], joins: Mapping[str, str]) -> None:
 
 
 def _refuse_twins(name_of: Mapping[str, str], seen: Mapping[str, str], settled: set[str]) -> None:
-    """Raises BadInput for two classes that look alike, unless a person has named both."""
+    """Raises BadInput for classes that look alike, unless a person has named both of a pair."""
     first: dict[str, str] = {}  # folded name → the first label of that class
+    pairs: list[tuple[str, str]] = []
     for label, name in name_of.items():
         plain = folded(name)
         for like in (plain, plain + ".", plain.removesuffix(".")):
             other = first.get(like)
             if other is None or _value(name_of[other]) == _value(name):
                 continue
-            if {name, name_of[other]} <= settled:
-                continue
-            odd, usual = (other, label) if len(name) < len(name_of[other]) else (label, other)
-            raise BadInput(
-                f"labels {other!r} ({seen[other]}) and {label!r} ({seen[label]}) differ only in "
-                f"case, spaces or a full stop. data.labels = {{ {inline(odd)} = "
-                f"{inline(name_of[usual])} }} makes them one class; data.labels = {{ "
-                f"{inline(other)} = {inline(other)}, {inline(label)} = {inline(label)} }} keeps "
-                "them apart."
-            )
+            if not {name, name_of[other]} <= settled:
+                pairs.append((other, label))
+                break
         first.setdefault(plain, label)
+    if not pairs:
+        return
+    one, two = pairs[0]
+    more = f", and {len(pairs) - 1} more such," * (len(pairs) > 1)
+    joined: dict[str, str] = {}
+    apart: dict[str, str] = {}
+    for other, label in pairs:
+        odd, usual = sorted((label, other), key=lambda word: len(name_of[word]), reverse=True)
+        joined[odd] = name_of[usual]
+        apart |= {other: other, label: label}
+    raise BadInput(
+        f"labels {one!r} ({seen[one]}) and {two!r} ({seen[two]}){more} differ only in case, spaces "
+        f"or a full stop. data.labels = {inline(joined)} makes them one class; data.labels = "
+        f"{inline(apart)} keeps them apart."
+    )
 
 
 def folded(label: str) -> str:

@@ -6,28 +6,47 @@ normalises each column by itself.
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+from engine.lab.data._columns import MOST_CATEGORIES, Features, Kind, columns_of
+from engine.lab.data._labels import Classes, classes_of
+from engine.lab.data._numbers import POINT, Decimal, is_gap
+from engine.lab.data._sheet import Sheet
 from engine.spec.component import DataInfo
+from engine.spec.data_report import Column, DataReport
 from engine.spec.errors import BadInput
+from engine.spec.keys import digest
+from engine.spec.toml import inline
 
 if TYPE_CHECKING:
     import numpy as np
 
-MISSING = {"", "?", "na", "nan", "null", "none"}
-MOST_CATEGORIES = 100
+Impute = Literal["mean", "median", "refuse"]
 MOST_COLUMNS = 10_000
+SAMPLE = 3  # rows of a report
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a person says of a table's columns, labels and gaps; see `CSVTable`."""
+
+    missing: Literal["error", "drop"] = "error"
+    impute: Impute = "refuse"
+    columns: Mapping[str, Kind] = field(default_factory=dict)
+    decimal: Decimal | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """`values` float64 [N, D], one name a column; `labels` int64 [N], indices into `classes`.
+    """`values` float64 [N, D], one name a column, NaN in gaps that are to be filled; `labels` int64
+    [N], indices into `classes`.
 
-    `parts` are the numbers of rows that came from each file.
+    `parts` are the numbers of rows that came from each file. `columns` are those of the files, each
+    with its places among the D; `report` is what there is to tell before rows are split.
     """
 
     parts: tuple[int, ...]
@@ -35,128 +54,171 @@ class Table:
     values: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
+    columns: tuple[tuple[Column, slice], ...]
+    report: DataReport
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what was read; in what form it lay in the file is no part."""
+        seen = hashlib.sha256(self.values.astype("<f8").tobytes())
+        seen.update(self.labels.astype("<i8").tobytes())
+        return digest([seen.hexdigest(), list(self.parts), self.names, list(self.classes)])
 
 
-def parse(files: Mapping[str, Iterable[str]], label: str | None, missing: str) -> Table:
-    """CSV files with one header, by the words errors call them, read as one table. Columns of
-    numbers stay, others become one column a category.
-
-    `label` names the column of classes (default: the last). `missing`: "error", or "drop" for
-    rows with a gap. Raises BadInput naming the line and the column.
-    """
-    header: list[str] = []
-    kept: list[tuple[int, list[str]]] = []
-    parts = []
-    for where, lines in files.items():
-        rows = csv.reader(lines)
-        try:
-            names = [name.strip() for name in next(rows, [])]
-            place = _label_place(names, label, where)
-            if header and names != header:
-                odd = sorted(set(names) ^ set(header))[:5] or "their order"
-                raise BadInput(f"{where}: its columns differ from those of the other file: {odd}.")
-            header = names
-            found = list(_complete(rows, header, where, missing))
-        except csv.Error as error:
-            raise BadInput(f"{where}: is no CSV file: {error}.") from None
-        if len(found) < 4:
-            raise BadInput(f"{where}: holds {len(found)} complete rows; at least 4 are needed.")
-        parts.append(len(found))
-        kept += found
-    where = next(iter(files))
-    told = [row[place] for _, row in kept]
-    classes = tuple(sorted(set(told), key=natural))
-    if not 2 <= len(classes) <= MOST_CATEGORIES:
-        raise BadInput(
-            f"{where}: column {header[place]!r} has {len(classes)} different values; as classes, "
-            f"2 to {MOST_CATEGORIES} are needed. Name the right one with data.label."
-        )
-    return _encoded(kept, header, place, classes, where, tuple(parts))
-
-
-def _encoded(
-    kept: list[tuple[int, list[str]]],
-    header: list[str],
-    place: int,
-    classes: tuple[str, ...],
-    where: str,
-    parts: tuple[int, ...],
-) -> Table:
+def parse(sheets: Sequence[Sheet], rules: Rules) -> Table:
+    """Files of the same columns as one table. Columns of numbers stay, others become one column a
+    category, in the order of the alphabet. Raises BadInput naming the line and the column."""
     import numpy as np
 
-    names: list[str] = []
-    columns: list[np.ndarray] = []
-    for index, name in enumerate(header):
-        if index == place:
-            continue
-        texts = [row[index] for _, row in kept]
-        numbers = [_number(text) for text in texts]
-        if all(number is not None for number in numbers):
-            names.append(name)
-            columns.append(np.array(numbers, dtype=np.float64))
-            continue
-        found = sorted(set(texts))
-        if len(found) > MOST_CATEGORIES:
-            line = next(n for (n, _), number in zip(kept, numbers, strict=True) if number is None)
-            raise BadInput(
-                f"{where}: column {name!r} has {len(found)} different texts (the first on line "
-                f"{line}); numbers or at most {MOST_CATEGORIES} categories are needed."
-            )
-        for value in found:
-            names.append(f"{name}={value}")
-            columns.append(np.array([text == value for text in texts], dtype=np.float64))
-    if not 1 <= len(columns) <= MOST_COLUMNS:
-        raise BadInput(f"{where}: gives {len(columns)} columns; 1 to {MOST_COLUMNS} are needed.")
-    index_of = {name: index for index, name in enumerate(classes)}
-    labels = np.array([index_of[row[place]] for _, row in kept], dtype=np.int64)
-    return Table(parts, names, np.stack(columns, axis=1), labels, classes)
+    sheets = [sheet.ordered(sheets[0].names) for sheet in sheets]
+    first = sheets[0]
+    _check_label_key(first, rules)
+    features, read, warnings = columns_of(sheets, rules.columns, rules.decimal)
+    label_is_word = rules.columns.get(first.names[first.label]) == "categorical"
+    keep, parts = _complete(sheets, features, rules, label_is_word)
+    written = [cells[first.label] for sheet in sheets for _, cells in sheet.rows]
+    seen: dict[str, str] = {}
+    lines = [(sheet, line) for sheet in sheets for line, _ in sheet.rows]
+    for row in keep:
+        sheet, line = lines[row]
+        seen.setdefault(written[row], f"{sheet.where}: {sheet.at(line)}")
+    found = classes_of(seen, rules.labels)
+    _check_classes(found, first)
+    labels = np.array([found.index[written[row]] for row in keep], dtype=np.int64)
+    names, blocks, columns = _encoded(features, keep, first.where)
+    told = [*(f"{s.where}: {text}" for s in sheets for text in s.told), *read, *found.told]
+    table_report = DataReport(
+        kind="table",
+        classes=list(found.names),
+        columns=[column for column, _ in columns],
+        dropped={"gap": len(written) - len(keep)} if len(written) > len(keep) else {},
+        read=told,
+        warnings=[*_header_warning(first, features, written), *warnings],
+        sample_names=list(first.names),
+        sample=[list(cells) for _, cells in first.rows[:SAMPLE]],
+    )
+    return Table(
+        parts, names, np.concatenate(blocks, axis=1), labels, found.names, columns, table_report
+    )
 
 
-def _label_place(header: list[str], label: str | None, where: str) -> int:
-    if len(header) < 2:
-        raise BadInput(f"{where}: the first line must name at least two columns.")
-    twins = sorted({name for name in header if header.count(name) > 1})
-    if twins:
-        raise BadInput(f"{where}: two columns are called {twins[0]!r}.")
-    if label is not None and label not in header:
-        raise BadInput(f"data.label = {label!r}: {where} has no such column; it has {header[:20]}.")
-    return len(header) - 1 if label is None else header.index(label)
+def _check_label_key(sheet: Sheet, rules: Rules) -> None:
+    name = sheet.names[sheet.label]
+    if rules.columns.get(name) == "numeric":
+        raise BadInput(f"data.columns.{name} = 'numeric': it is the column of classes.")
 
 
 def _complete(
-    rows: Any, header: list[str], where: str, missing: str
-) -> Iterable[tuple[int, list[str]]]:
-    """(line number, cells) of the rows without a gap."""
-    for row in rows:
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
-        if len(cells) != len(header):
+    sheets: Sequence[Sheet], features: Sequence[Features], rules: Rules, label_is_word: bool
+) -> tuple[list[int], tuple[int, ...]]:
+    """(rows of all files that are used, how many of each file). Raises BadInput for the first gap
+    that nothing is to be done about."""
+    keep: list[int] = []
+    parts = []
+    row = 0
+    for sheet in sheets:
+        before = len(keep)
+        for line, cells in sheet.rows:
+            label = cells[sheet.label].strip()
+            gap, cell = "", ""
+            if (not label) if label_is_word else is_gap(label):
+                gap, cell = sheet.names[sheet.label], label
+            elif rules.impute == "refuse":
+                gap, cell = next(
+                    ((f.name, f.cells[row]) for f in features if _lacks(f, row)), ("", "")
+                )
+            if gap and rules.missing == "error":
+                what = "no value" + (f" ({cell!r} is none)" if cell else "")
+                filled, word = "", ""
+                if gap != sheet.names[sheet.label]:
+                    filled = '; data.impute = "mean" or "median" fills them'
+                if cell:
+                    word = f"; data.columns = {inline({gap: 'categorical'})} makes it a word"
+                raise BadInput(
+                    f"{sheet.where}: {sheet.at(line)}, column {gap!r}: {what}. data.missing = "
+                    f'"drop" leaves such rows out{filled}{word}.'
+                )
+            if not gap:
+                keep.append(row)
+            row += 1
+        if len(keep) - before < 4:
             raise BadInput(
-                f"{where}: line {rows.line_num} has {len(cells)} cells, the header {len(header)}."
+                f"{sheet.where}: holds {len(keep) - before} complete rows; at least 4 are needed."
             )
-        gaps = [name for name, cell in zip(header, cells, strict=True) if cell.lower() in MISSING]
-        if gaps and missing == "error":
-            raise BadInput(
-                f"{where}: line {rows.line_num}, column {gaps[0]!r}: no value. data.missing = "
-                '"drop" leaves such rows out.'
-            )
-        if not gaps:
-            yield rows.line_num, cells
+        parts.append(len(keep) - before)
+    return keep, tuple(parts)
 
 
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+def _lacks(column: Features, row: int) -> bool:
+    if column.values is not None:
+        return column.values[row] != column.values[row]
+    return not column.cells[row]
 
 
-def natural(text: str) -> tuple[bool, float, str]:
-    """Sorts numbers by their value, before all other words."""
-    number = _number(text)
-    return number is None, number or 0.0, text
+def _check_classes(found: Classes, sheet: Sheet) -> None:
+    if not 2 <= len(found.names) <= MOST_CATEGORIES:
+        raise BadInput(
+            f"{sheet.where}: column {sheet.names[sheet.label]!r} has {len(found.names)} different "
+            f"values; as classes, 2 to {MOST_CATEGORIES} are needed. Name the right one with "
+            "data.label."
+        )
+
+
+def _encoded(
+    features: Sequence[Features], keep: Sequence[int], where: str
+) -> tuple[list[str], list[np.ndarray], tuple[tuple[Column, slice], ...]]:
+    """Names, columns [N, d] and what each column of the files became."""
+    import numpy as np
+
+    names: list[str] = []
+    blocks: list[np.ndarray] = []
+    columns: list[tuple[Column, slice]] = []
+    for column in features:
+        start = len(names)
+        if column.values is not None:
+            values = np.array([column.values[row] for row in keep], dtype=np.float64)
+            names.append(column.name)
+            blocks.append(values[:, None])
+            gaps = int(np.isnan(values).sum())
+            told = Column(name=column.name, kind="numeric", gaps=gaps)
+            if gaps < len(values):
+                told |= {"low": float(np.nanmin(values)), "high": float(np.nanmax(values))}
+        else:
+            cells = [column.cells[row] for row in keep]
+            found = sorted(set(cells))
+            if len(found) > MOST_CATEGORIES:
+                raise BadInput(
+                    f"{where}: column {column.name!r} has {len(found)} different texts (such as "
+                    f"{found[0][:40]!r}); numbers or at most {MOST_CATEGORIES} categories are "
+                    f"needed. data.drop leaves it out."
+                )
+            names += [f"{column.name}={value}" for value in found]
+            blocks.append(np.array([[cell == value for value in found] for cell in cells], float))
+            words = [value for value in found if value]
+            told = Column(name=column.name, kind="categorical", values=words, gaps=cells.count(""))
+            if told["gaps"]:
+                told["filled"] = "a category of its own"
+        columns.append((told, slice(start, len(names))))
+    if not 1 <= len(names) <= MOST_COLUMNS:
+        raise BadInput(f"{where}: gives {len(names)} columns; 1 to {MOST_COLUMNS} are needed.")
+    return names, blocks, tuple(columns)
+
+
+def _header_warning(sheet: Sheet, features: Sequence[Features], labels: Sequence[str]) -> list[str]:
+    """Where the names of the columns look like one of the rows below them."""
+    numeric = [column for column in features if column.numeric]
+    names = [column.name for column in (numeric or features)]
+    cells = {column.name: set(column.cells) for column in features}
+    like = [POINT.fullmatch(name) if numeric else name in cells[name] for name in names]
+    if not like or not all(like) or sheet.names == [str(n) for n in range(len(sheet.names))]:
+        return []
+    if not numeric and sheet.names[sheet.label] not in labels:
+        return []
+    shown = ", ".join(sheet.names[:4])
+    return [
+        f"{sheet.where}: the names of the columns ({shown}, …) look like a row of data; "
+        "data.header = false reads them as one."
+    ]
 
 
 def split(table: Table, test_share: float, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -174,43 +236,86 @@ def split(table: Table, test_share: float, limit: int | None) -> tuple[np.ndarra
     return train[stratified(table.labels[train], limit)], np.flatnonzero(test)
 
 
-def info(table: Table, train: np.ndarray, tests: int, digest: str, where: str) -> DataInfo:
-    """What planning must know. Raises BadInput where a class has no training row."""
+def info(
+    table: Table, train: np.ndarray, test: np.ndarray, digest: str, where: str, impute: Impute
+) -> DataInfo:
+    """What planning must know. Raises BadInput where a class has no training row, or a column to
+    fill has none with a value."""
     import numpy as np
 
-    counts = np.bincount(table.labels[train], minlength=len(table.classes))
-    if not counts.all():
-        empty = table.classes[int(counts.argmin())]
+    classes = len(table.classes)
+    counts, tests = (
+        [int(n) for n in np.bincount(table.labels[rows], minlength=classes)]
+        for rows in (train, test)
+    )
+    if not all(counts):
+        empty = table.classes[counts.index(0)]
         raise BadInput(f"{where}: no row of class {empty!r} is left for training.")
+    columns = [told for told, _ in table.columns]
+    if impute != "refuse":
+        means = filling(table, train, impute, where)
+        columns = [
+            {**told, "filled": f"{impute} {means[place.start]:.6g}"}
+            if told["kind"] == "numeric" and told["gaps"] else told
+            for told, place in table.columns
+        ]  # fmt: skip
+    report: DataReport = {
+        **table.report,
+        "columns": columns,
+        "train": {"rows": len(train), "per_class": counts},
+        "test": {"rows": len(test), "per_class": tests},
+    }
     return DataInfo(
         digest=digest,
         train=len(train),
-        test=tests,
+        test=len(test),
         shape=(table.values.shape[1], 1, 1),
         classes=table.classes,
-        train_per_class=tuple(int(count) for count in counts),
+        train_per_class=tuple(counts),
         kind="table",
+        report=report,
     )
 
 
-def arrays(table: Table, train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
-    """float32 [N, D, 1, 1]; each column scaled so that the training rows fill [0, 1].
+def filling(table: Table, train: np.ndarray, impute: Impute, where: str) -> np.ndarray:
+    """What fills the gaps of each of the D columns, from the training rows alone. Raises BadInput."""
+    import numpy as np
+
+    values = table.values[train]
+    empty = np.isnan(values).all(axis=0)
+    if empty.any():
+        name = table.names[int(empty.argmax())]
+        raise BadInput(
+            f"{where}: column {name!r}: no training row has a value; data.drop can leave it out."
+        )
+    filled: np.ndarray = (np.nanmedian if impute == "median" else np.nanmean)(values, axis=0)
+    return filled
+
+
+def arrays(
+    table: Table, train: np.ndarray, test: np.ndarray, impute: Impute = "refuse"
+) -> dict[str, np.ndarray]:
+    """float32 [N, D, 1, 1]; gaps filled, then each column scaled so that the training rows fill
+    [0, 1].
 
     Test values outside the training rows' range stay outside.
     """
     import numpy as np
 
-    low = table.values[train].min(axis=0)
-    span = table.values[train].max(axis=0) - low
+    values = table.values
+    if impute != "refuse":
+        values = np.where(np.isnan(values), filling(table, train, impute, "data"), values)
+    low = values[train].min(axis=0)
+    span = values[train].max(axis=0) - low
     span[span == 0] = 1.0
 
-    def scaled(values: np.ndarray) -> np.ndarray:
-        columns: np.ndarray = ((values - low) / span).astype(np.float32)
+    def scaled(rows: np.ndarray) -> np.ndarray:
+        columns: np.ndarray = ((rows - low) / span).astype(np.float32)
         return columns[:, :, None, None]
 
     return {
-        "train_x": scaled(table.values[train]),
+        "train_x": scaled(values[train]),
         "train_y": table.labels[train],
-        "test_x": scaled(table.values[test]),
+        "test_x": scaled(values[test]),
         "test_y": table.labels[test],
     }

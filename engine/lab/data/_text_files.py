@@ -6,29 +6,23 @@ Nothing in a text is taken for a sign: rows of TSV and JSON lines end at "\\n" a
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from engine.lab.data._delimited import Record, delimited, refuse_repeated_header, tab_separated
+from engine.lab.data._files import Format, content_of, decoded, form_of
+from engine.lab.data._records import ABSENT, Records, json_records, parquet_records
 from engine.spec.errors import BadInput, nearest
 
-Format = Literal["tsv", "csv", "jsonl", "parquet"]
-ENDINGS: dict[str, Format] = {
-    ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-    ".parquet": "parquet",
-}  # fmt: skip
 TEXT_NAMES = (
     "sentence",
     "text",
     "review",
 )  # of columns, when none is told: the first that is there
 LABEL_NAMES = ("label", "sentiment", "class")
-LONGEST = 2**31 - 1  # characters of one CSV cell
 
 
 class Row(NamedTuple):
@@ -46,107 +40,66 @@ class Columns:
     text: str | int | None = None
     label: str | int | None = None
     header: bool | None = None  # None: there is one where a name of a column stands in it
+    delimiter: str | None = None
 
 
-def rows_of(
-    path: Path, where: str, columns: Columns, form: Format | None, encoding: str
-) -> list[Row]:
+class Rows(NamedTuple):
+    """`told`: how the file was read, where that is not plain, a sentence each; `unnamed`: the first
+    row's cells, where it was read as a row though it might name the columns."""
+
+    rows: list[Row]
+    told: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+
+
+def rows_of(path: Path, where: str, columns: Columns, form: Format | None, encoding: str) -> Rows:
     """All rows of a file. Raises BadInput that begins with `where` and names line and column."""
-    form = form or ENDINGS.get(path.suffix.lower())
-    if form is None:
-        known = ", ".join(ENDINGS)
-        raise BadInput(f"{where}: ends in none of {known}; say what it is with data.format.")
+    form = form_of(path, form, where)
     content = content_of(path, where)
     if form == "parquet":
-        return list(_parquet(content, where, columns))
+        return Rows(_named(parquet_records(content, where), where, columns))
     text = decoded(content, encoding, where)
     if form == "jsonl":
-        return list(_json_lines(text, where, columns))
-    table = _tab_separated(text) if form == "tsv" else _comma_separated(text, where)
-    return list(_delimited(table, where, columns))
-
-
-def content_of(path: Path, where: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{where}: {error.strerror}.") from None
-
-
-def decoded(content: bytes, encoding: str, where: str) -> str:
-    """Without a byte order mark. Raises BadInput naming the first line that is broken."""
-    try:
-        return content.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        before = content[: error.start].decode(encoding, "ignore")
-        line = before.count("\n") + 1
-        raise BadInput(
-            f"{where}: line {line} is not {encoding.upper()} (byte {error.start}: {error.reason}); "
-            "data.encoding says which it is."
-        ) from None
-    except UnicodeError as error:
-        raise BadInput(f"{where}: is not {encoding.upper()}: {error}.") from None
-
-
-def known_encoding(name: str) -> str:
-    """`name`, if it is an encoding of texts. Raises ValueError."""
-    try:
-        "a".encode(name)  # Python's codecs of bytes, such as base64, refuse a text
-    except (LookupError, UnicodeError, ValueError):
-        raise ValueError(
-            f"{name!r} is no encoding of texts; utf-8, utf-16, latin-1 and cp1252 are some"
-        ) from None
-    return name
-
-
-def _tab_separated(text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
-        if line:
-            yield number, line.split("\t")
-
-
-def _comma_separated(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
-    """A quote that is never closed, or that ends before the cell does, is an error: read leniently
-    it would swallow the rows behind it."""
-    before = csv.field_size_limit(LONGEST)
-    try:
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-        line = 1
-        try:
-            for cells in rows:
-                if cells:
-                    yield line, cells
-                line = rows.line_num + 1
-        except csv.Error as error:
-            raise BadInput(f"{where}: line {line} is no CSV: {error}.") from None
-    finally:
-        csv.field_size_limit(before)
-
-
-def _delimited(
-    table: Iterable[tuple[int, list[str]]], where: str, columns: Columns
-) -> Iterator[Row]:
-    rows = iter(table)
-    first = next(rows, None)
-    if first is None:
+        return Rows(_named(json_records(text, where), where, columns))
+    if form == "tsv" and columns.delimiter in (None, "\t"):
+        return _cells(tab_separated(text), where, columns)
+    if not text.strip():
         raise BadInput(f"{where}: holds no row.")
-    names = [cell.strip() for cell in first[1]]
+    found = delimited(text, where, columns.delimiter)
+    rows = _cells(found.records, where, columns)
+    label = _places_in(found.records, where, columns)[1]
+    found.refuse_swallowed(text, label, where)
+    return rows._replace(told=(*found.told, *rows.told))
+
+
+def _cells(records: Sequence[Record], where: str, columns: Columns) -> Rows:
+    if not records:
+        raise BadInput(f"{where}: holds no row.")
+    first = records[0]
+    names = [cell.strip() for cell in first.cells]
     headed = _headed(names, columns) if columns.header is None else columns.header
-    text, label = _places(names if headed else None, len(names), where, columns)
-    body = rows if headed else _again(first, rows)
-    for line, cells in body:
-        if len(cells) != len(names):
-            other = "the header" if headed else f"line {first[0]}"
-            raise BadInput(f"{where}: line {line} has {len(cells)} columns, {other} {len(names)}.")
-        yield Row(line, cells[text], cells[label].strip() or None)
+    text, label = _places_in(records, where, columns)
+    body = records[1:] if headed else records
+    for record in body:
+        if len(record.cells) != len(names):
+            other = "the header" if headed else f"line {first.line}"
+            raise BadInput(
+                f"{where}: line {record.line} has {len(record.cells)} columns, {other} {len(names)}."
+            )
+    rows = [
+        Row(r.line, r.cells[text], r.cells[label] if r.cells[label].strip() else None) for r in body
+    ]
+    if headed:
+        refuse_repeated_header(body, names, where)
+        told = f"line {first.line} names the columns: texts in {names[text]!r}, labels in "
+        return Rows(rows, (f"{told}{names[label]!r}",))
+    return Rows(rows, unnamed=tuple(names))
 
 
-def _again(
-    first: tuple[int, list[str]], rest: Iterator[tuple[int, list[str]]]
-) -> Iterator[tuple[int, list[str]]]:
-    yield first
-    yield from rest
+def _places_in(records: Sequence[Record], where: str, columns: Columns) -> tuple[int, int]:
+    names = [cell.strip() for cell in records[0].cells]
+    headed = _headed(names, columns) if columns.header is None else columns.header
+    return _places(names if headed else None, len(names), where, columns)
 
 
 def _headed(names: Sequence[str], columns: Columns) -> bool:
@@ -218,52 +171,21 @@ def _there(names: Sequence[str] | None, width: int) -> str:
     return f"It has {', '.join(repr(name) for name in names[:20])}{more}."
 
 
-def _json_lines(text: str, where: str, columns: Columns) -> Iterator[Row]:
-    """One object a line; data.text and data.label are keys."""
-    places: tuple[str, str] | None = None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            told = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{where}: line {number} is no JSON: {error}.") from None
-        if not isinstance(told, dict):
-            raise BadInput(f"{where}: line {number} is no JSON object; one a line is needed.")
-        names = list(told)
-        if places is None:
-            text_at, label_at = _places(names, len(names), where, columns)
-            places = names[text_at], names[label_at]
-        missing = [name for name in places if name not in told]
-        if missing:
-            raise BadInput(
-                f"{where}: line {number} has no {missing[0]!r}. {_there(names, len(names))}"
-            )
-        yield Row(number, *_values(told[places[0]], told[places[1]], f"{where}: line {number}"))
-
-
-def _parquet(content: bytes, where: str, columns: Columns) -> Iterator[Row]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise BadInput(
-            f"{where}: Parquet needs the package pyarrow: pip install 'chelate[parquet]'."
-        ) from None
-    try:
-        file = pq.ParquetFile(pa.BufferReader(content))
-        names = list(file.schema_arrow.names)
-        text_at, label_at = _places(names, len(names), where, columns)
-        wanted = [names[text_at], names[label_at]]
-        number = 0
-        for batch in file.iter_batches(columns=wanted):
-            pairs = zip(*(batch.column(name).to_pylist() for name in wanted), strict=True)
-            for text, label in pairs:
-                number += 1
-                yield Row(number, *_values(text, label, f"{where}: row {number}"))
-    except (pa.ArrowException, OSError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise BadInput(f"{where}: is no Parquet file that can be read: {told}.") from None
+def _named(records: Records, where: str, columns: Columns) -> list[Row]:
+    """Rows of JSON or Parquet; data.text and data.label are keys."""
+    found = []
+    text, label = -1, -1
+    for line, values in records.rows:
+        place = f"{where}: {records.unit} {line}"
+        if text < 0:
+            text, label = _places(records.names, len(records.names), where, columns)
+        for at in (text, label):
+            if values[at] is ABSENT:
+                raise BadInput(f"{place} has no {records.names[at]!r}.")
+        found.append(Row(line, *_values(values[text], values[label], place)))
+    if not found:
+        raise BadInput(f"{where}: holds no row.")
+    return found
 
 
 def _values(text: Any, label: Any, where: str) -> tuple[str | None, str | None]:
@@ -273,13 +195,13 @@ def _values(text: Any, label: Any, where: str) -> tuple[str | None, str | None]:
 
 
 def label_of(value: Any, where: str) -> str | None:
-    """A label as a word: 1 and 1.0 are "1"; None and NaN are none. Raises BadInput."""
+    """A label as a word; None and NaN are none. Raises BadInput."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-        return str(int(value))
+        return str(value)
     if isinstance(value, str):
-        return value.strip() or None
+        return value if value.strip() else None
     raise BadInput(f"{where}: its label is {value!r}; a word or a whole number is needed.")

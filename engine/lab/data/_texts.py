@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from engine.lab.data._table import natural
+from engine.lab.data._labels import classes_of, number
 from engine.lab.data._tokenizers import facts
 from engine.spec.component import Data, DataInfo
 from engine.spec.data_report import DataReport, counted, merged
@@ -34,7 +34,8 @@ UNLABELLED, EMPTY = "unlabelled", "empty"  # why a row is dropped
 class Texts:
     """Texts as they were read, with int64 labels, indices into `classes`.
 
-    `dropped` says what was left out and how often: "unlabelled", "empty", ….
+    `dropped` says what was left out and how often: "unlabelled", "empty", …; `told` how files were
+    read, where that is not plain from them, a sentence each.
     """
 
     train: Sequence[str]
@@ -43,6 +44,7 @@ class Texts:
     test_y: np.ndarray
     classes: tuple[str, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, tuple[Sequence[str], np.ndarray]]:
@@ -72,19 +74,25 @@ class Texts:
 
 
 class Source(NamedTuple):
-    """Rows, and where they come from in the words errors use."""
+    """Rows, and where they come from in the words errors use; the rest as in `Rows`."""
 
     where: str
     rows: list[Row]
+    told: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
 
 
 def gathered(
-    train: Source, test: Source | float, classes: Sequence[str] | None, missing: str
+    train: Source,
+    test: Source | float,
+    classes: Sequence[str] | None,
+    missing: str,
+    joins: Mapping[str, str] | None = None,
 ) -> Texts:
     """Rows as a data set; `test` may be a share of each class of `train`.
 
     `classes` None: the labels in `train`, numbers by their value. `missing`: "error" or "drop" for
-    rows that lack a text or a label. Raises BadInput naming the row.
+    rows that lack a text or a label. `joins`: data.labels. Raises BadInput naming the row.
     """
     import numpy as np
 
@@ -96,18 +104,19 @@ def gathered(
         for source in (train, test)
         if isinstance(source, Source)
     ]
-    told = tuple(classes) if classes else _classes(kept[0][1], train.where)
-    index = {name: number for number, name in enumerate(told)}
-    parts = []
+    seen: dict[str, str] = {}
     for source, rows in kept:
         for row in rows:
-            if row.label not in index:
-                raise BadInput(
-                    f"{source.where}: line {row.line}: its label is {row.label!r}, which is none "
-                    f"of {', '.join(told[:20])}."
-                )
-        labels = np.array([index[str(row.label)] for row in rows], dtype=np.int64)
+            seen.setdefault(str(row.label), f"{source.where}: line {row.line}")
+    _refuse_unread_headers(kept, {*(classes or ()), *(joins or {})})
+    found = classes_of(seen, joins, classes)
+    parts = []
+    for _, rows in kept:
+        labels = np.array([found.index[str(row.label)] for row in rows], dtype=np.int64)
         parts.append(([str(row.text) for row in rows], labels))
+    if classes is None:
+        _check_number(len(set(parts[0][1].tolist())), found.names, train.where)
+        _refuse_unknown(kept, found.index, found.names)
     if isinstance(test, float):
         texts, labels = parts[0]
         held = held_out(labels, test, "texts")
@@ -115,7 +124,43 @@ def gathered(
             ([texts[row] for row in np.flatnonzero(mine)], labels[mine]) for mine in (~held, held)
         ]
     (first, first_y), (second, second_y) = parts
-    return Texts(first, first_y, second, second_y, told, dict(dropped))
+    told = [*(f"{source.where}: {text}" for source, _ in kept for text in source.told), *found.told]
+    return Texts(first, first_y, second, second_y, found.names, dict(dropped), tuple(told))
+
+
+def _refuse_unread_headers(kept: Sequence[tuple[Source, list[Row]]], named: set[str]) -> None:
+    """A label that only first rows have is most likely the name of a column, if it is no number and
+    nobody `named` it. Raises BadInput."""
+    first = [(source, rows[0]) for source, rows in kept if source.unnamed and rows
+             and rows[0] is source.rows[0]]  # fmt: skip
+    heads = [row for _, row in first]
+    others = {
+        str(r.label).strip() for _, rows in kept for r in rows if not any(r is h for h in heads)
+    }
+    for source, row in first:
+        label = str(row.label).strip()
+        if others and label not in others | named and number(label) is None:
+            raise BadInput(
+                f"{source.where}: line {row.line} was read as a row, and its label {label!r} "
+                "occurs nowhere else: is it the header? Then data.header = true, and data.text and "
+                f"data.label say which of {', '.join(map(repr, source.unnamed[:20]))} they are. If "
+                "it is a row, data.classes lists all labels."
+            )
+
+
+def _refuse_unknown(
+    kept: Sequence[tuple[Source, list[Row]]], index: Mapping[str, int], names: Sequence[str]
+) -> None:
+    """Labels that only the test rows have are no classes. Raises BadInput naming the row."""
+    trained = {index[str(row.label)] for row in kept[0][1]}
+    for source, rows in kept[1:]:
+        for row in rows:
+            if index[str(row.label)] not in trained:
+                known = [name for place, name in enumerate(names) if place in trained]
+                raise BadInput(
+                    f"{source.where}: line {row.line}: its label is {row.label!r}, which is none "
+                    f"of {', '.join(known[:20])}."
+                )
 
 
 def _complete(source: Source, missing: str, dropped: Counter[str]) -> list[Row]:
@@ -145,14 +190,12 @@ def _refuse_half_characters(where: str, row: Row) -> None:
         raise BadInput(f"{where}: line {row.line}: holds half a surrogate pair.") from None
 
 
-def _classes(rows: Sequence[Row], where: str) -> tuple[str, ...]:
-    found = sorted({str(row.label) for row in rows}, key=natural)
-    if not 2 <= len(found) <= MOST_CLASSES:
+def _check_number(count: int, names: Sequence[str], where: str) -> None:
+    if not 2 <= count <= MOST_CLASSES:
         raise BadInput(
-            f"{where}: has {len(found)} different labels ({', '.join(map(repr, found[:3]))}, …); as "
+            f"{where}: has {count} different labels ({', '.join(map(repr, names[:3]))}, …); as "
             f"classes, 2 to {MOST_CLASSES} are needed. data.label says which column they are in."
         )
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -211,16 +254,25 @@ class TextData(Data):
         """Reads the texts, but makes no tokens of them."""
         texts = self.texts()
         told, size = ("", self.vocabulary) if self.tokenizer == BPE else facts(self.tokenizer)
-        counts = Counter(texts.train_y.tolist())
+        counts, tests = Counter(texts.train_y.tolist()), Counter(texts.test_y.tolist())
+        every = range(len(texts.classes))
         return DataInfo(
             digest=digest([texts.digest, told]),
             train=len(texts.train),
             test=len(texts.test),
             shape=(self.max_tokens, 1, 1),
             classes=texts.classes,
-            train_per_class=tuple(counts[label] for label in range(len(texts.classes))),
+            train_per_class=tuple(counts[label] for label in every),
             kind="text",
             vocabulary=size,
+            report=DataReport(
+                kind="text",
+                classes=list(texts.classes),
+                train={"rows": len(texts.train), "per_class": [counts[label] for label in every]},
+                test={"rows": len(texts.test), "per_class": [tests[label] for label in every]},
+                dropped=dict(texts.dropped),
+                read=list(texts.told),
+            ),
         )
 
     def identity(self) -> dict[str, Any]:

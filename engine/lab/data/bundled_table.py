@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.lab.data._table import Table, arrays, info, parse, split
+from engine.lab.data._sheet import Sheet
+from engine.lab.data._table import Rules, Table, arrays, info, parse, split
 from engine.spec.component import Card, Data, DataInfo
 from engine.spec.errors import BadInput
 
@@ -46,7 +47,7 @@ class BundledTable(Data):
         table = _parsed(self.table, path)
         train, test = split(table, self.test_share, self.limit_train)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return info(table, train, len(test), digest, f"data.table = {self.table!r}")
+        return info(table, train, test, digest, f"data.table = {self.table!r}", "refuse")
 
     def read(self) -> dict[str, np.ndarray]:
         table = _parsed(self.table, _file(self.table))
@@ -59,10 +60,10 @@ def _parsed(name: str, path: Path) -> Table:
     content = path.read_bytes()
     lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
     # digits has no header; the others' first line holds counts and class names.
-    cells = lines[-1].split(",")
-    rows = lines if name == "digits" else lines[1:]
-    header = ",".join([f"x{column}" for column in range(len(cells) - 1)] + ["class"])
-    return parse({f"data.table = {name!r}": [header, *rows]}, None, "error")
+    rows = [line.split(",") for line in (lines if name == "digits" else lines[1:])]
+    names = [*(f"x{column}" for column in range(len(rows[0]) - 1)), "class"]
+    sheet = Sheet(f"data.table = {name!r}", names, list(enumerate(rows, 1)), label=len(names) - 1)
+    return parse([sheet], Rules())
 
 
 @cache

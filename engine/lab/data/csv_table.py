@@ -1,72 +1,111 @@
-"""Your own table: a CSV file with a header, numbers and categories."""
+"""Your own table: CSV or its kin, JSON lines or Parquet; numbers and categories."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from engine.lab.data._table import Table, arrays, info, parse, split
+from engine.lab.data._columns import Kind
+from engine.lab.data._files import Format, known_encoding
+from engine.lab.data._numbers import Decimal
+from engine.lab.data._sheet import Place, Reading, sheet_of
+from engine.lab.data._table import Impute, Rules, Table, arrays, info, parse, split
 from engine.spec.component import Card, Data, DataInfo
-from engine.spec.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 class CSVTable(Data):
-    """One CSV file that is split, or one for training and one for testing."""
+    """One file that is split, or one for training and one for testing."""
 
     name: Literal["csv-table"] = "csv-table"
-    path: str = Field(description="The CSV file, UTF-8, with a header; ~ is understood.")
+    path: str = Field(description="CSV, TSV, JSON lines or Parquet; ~ is understood.")
     test_path: str | None = Field(default=None, description="Test rows; default: a share of path.")
-    label: str | None = Field(default=None, description="Column of classes; default: the last.")
+    format: Format | None = Field(
+        default=None, description="Default: what the ending says, or csv."
+    )
+    label: Place | None = Field(
+        default=None, description="Column of classes, its name or its place; default: the last."
+    )
+    header: bool = Field(default=True, description="Whether the first line names the columns.")
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=1, description="Between cells; default: found."
+    )
+    decimal: Decimal | None = Field(
+        default=None, description="The decimal sign; default: found, where it is plain."
+    )
+    encoding: str = Field(default="utf-8", description="A byte order mark tells it as well.")
+    columns: dict[str, Kind] = Field(
+        default_factory=dict, description='Name = "numeric" or "categorical"; default: found.'
+    )
+    drop: tuple[Place, ...] = Field(
+        default=(), description="Columns to leave out, by name or by place from 0."
+    )
+    keep: tuple[Place, ...] = Field(
+        default=(), description="Columns to read though they have no name or number the rows."
+    )
+    labels: dict[str, str] | None = Field(
+        default=None, description="Label as it is written = its class, to join spellings."
+    )
     missing: Literal["error", "drop"] = Field(
         default="error", description="What to do with rows that have a gap."
+    )
+    impute: Impute = Field(
+        default="refuse",
+        description="What fills gaps among numbers, of the training rows; words get a category of "
+        "their own.",
     )
     test_share: float = Field(default=0.2, gt=0, lt=1, description="Of each class, if not given.")
     limit_train: int | None = Field(default=None, ge=2, description="Rows kept, classes balanced.")
 
+    version: ClassVar = 2
     card: ClassVar = Card(
-        title="CSV table",
-        summary="Rows of numbers and categories; each column scaled to [0, 1] by the training rows.",
-        reference="your file",
-        needs="the file",
-        deviations="categories become one column each; nothing is imputed",
+        title="Table",
+        summary="Rows of numbers and categories: CSV, TSV, JSON lines, Parquet; each column scaled "
+        "to [0, 1] by the training rows.",
+        reference="your file; the rules of reading: docs/tables.md",
+        needs="the file; for Parquet the extra chelate[parquet]",
+        deviations="categories become one column each; nothing is imputed unless data.impute says so",
     )
 
+    @field_validator("encoding")
+    @classmethod
+    def _readable(cls, name: str) -> str:
+        return known_encoding(name)
+
+    @field_validator("drop", "keep")
+    @classmethod
+    def _from_zero(cls, places: tuple[Place, ...]) -> tuple[Place, ...]:
+        if any(isinstance(place, int) and place < 0 for place in places):
+            raise ValueError("places of columns count from 0")
+        return places
+
     def identity(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"path", "test_path"})
+        """The rest is in the digest, which is of the table as it was read."""
+        told: dict[str, Any] = {"test_share": self.test_share, "limit_train": self.limit_train}
+        return told if self.impute == "refuse" else told | {"impute": self.impute}
 
     def inspect(self) -> DataInfo:
-        table, digest = self._table()
+        table = self._table()
         train, test = split(table, self.test_share, self.limit_train)
-        return info(table, train, len(test), digest, f"data.path = {self.path!r}")
+        return info(table, train, test, table.digest, f"data.path = {self.path!r}", self.impute)
 
     def read(self) -> dict[str, np.ndarray]:
-        table, _ = self._table()
-        return arrays(table, *split(table, self.test_share, self.limit_train))
+        table = self._table()
+        return arrays(table, *split(table, self.test_share, self.limit_train), self.impute)
 
-    def _table(self) -> tuple[Table, str]:
-        files, digests = {}, []
-        for key, told in (("path", self.path), ("test_path", self.test_path)):
-            if told is not None:
-                text, digest = _read(f"data.{key} = {told!r}", told)
-                files[f"data.{key} = {told!r}"] = text.splitlines(keepends=True)
-                digests.append(digest)
-        return parse(files, self.label, self.missing), " ".join(digests)
-
-
-def _read(where: str, told: str) -> tuple[str, str]:
-    """A file's text and sha256."""
-    try:
-        content = Path(told).expanduser().read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise BadInput(f"{where}: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise BadInput(f"{where}: line {line} is not UTF-8.") from None
-    return text, hashlib.sha256(content).hexdigest()
+    def _table(self) -> Table:
+        reading = Reading(
+            self.label, self.header, self.format, self.delimiter, self.encoding,
+            self.drop, self.keep,
+        )  # fmt: skip
+        sheets = [
+            sheet_of(Path(path).expanduser(), f"data.{key} = {path!r}", reading)
+            for key, path in (("path", self.path), ("test_path", self.test_path))
+            if path is not None
+        ]
+        rules = Rules(self.missing, self.impute, self.columns, self.decimal, self.labels)
+        return parse(sheets, rules)

@@ -23,6 +23,9 @@ class GlueFolder(TextData):
     path: str = Field(description="The folder that holds train.tsv and dev.tsv; ~ is understood.")
     text: str = Field(default="sentence", description="Column of texts.")
     label: str = Field(default="label", description="Column of classes.")
+    labels: dict[str, str] | None = Field(
+        default=None, description="Label as it is written = its class, to join spellings."
+    )
 
     card: ClassVar = Card(
         title="GLUE folder",
@@ -41,7 +44,7 @@ class GlueFolder(TextData):
             if (root / name).is_file() and _header_has(root / name, self.label):
                 test = self._source(root, name, Columns(self.text, self.label, True))
                 if any(row.label for row in test.rows):
-                    return gathered(train, test, None, "drop")
+                    return gathered(train, test, None, "drop", self.labels)
         raise BadInput(
             f"data.path = {self.path!r}: neither test.tsv nor dev.tsv is there with labels in a "
             f"column {self.label!r}."
@@ -49,7 +52,7 @@ class GlueFolder(TextData):
 
     def _source(self, root: Path, name: str, columns: Columns) -> Source:
         where = f"data.path = {self.path!r}: {name}"
-        rows = rows_of(root / name, where, columns, "tsv", "utf-8")
+        rows = rows_of(root / name, where, columns, "tsv", "utf-8").rows
         return Source(
             where, [row._replace(label=None) if row.label == "-1" else row for row in rows]
         )

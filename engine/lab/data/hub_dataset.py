@@ -29,6 +29,9 @@ class HubDataset(TextData):
     revision: str | None = Field(default=None, description="Commit, tag or branch; default: main.")
     text: str | None = Field(default=None, description="Column of texts; default: the usual names.")
     label: str | None = Field(default=None, description="Column of classes; default: label.")
+    labels: dict[str, str] | None = Field(
+        default=None, description="Label as it is written = its class, to join spellings."
+    )
     max_tokens: int = Field(
         default=256, ge=2, le=8192, description="Longer texts are cut, and counted in the report."
     )
@@ -54,7 +57,7 @@ class HubDataset(TextData):
             classes = classes or names
         for name in SPLITS:
             if name in sources and any(row.label for row in sources[name].rows):
-                return gathered(sources["train"], sources[name], classes, "drop")
+                return gathered(sources["train"], sources[name], classes, "drop", self.labels)
         raise BadInput(f"{where}: neither test nor validation is there with labels.")
 
     def _rows(self, split: Any, where: str) -> tuple[list[Row], list[str] | None]:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from engine.lab.data._text_files import content_of, decoded
+from engine.lab.data._files import content_of, decoded
 from engine.lab.data._texts import EMPTY, TextData, Texts
 from engine.spec.component import Card
 from engine.spec.errors import BadInput

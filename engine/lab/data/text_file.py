@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from engine.lab.data._text_files import Columns, Format, known_encoding, rows_of
+from engine.lab.data._files import Format, known_encoding
+from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data._texts import Source, TextData, Texts, gathered
 from engine.spec.component import Card
 
@@ -26,9 +27,20 @@ class TextFile(TextData):
     header: bool | None = Field(
         default=None, description="Whether the first line names columns; default: if it does."
     )
-    encoding: str = Field(default="utf-8", description="Of TSV, CSV and JSON lines.")
+    delimiter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Between the cells of CSV; default: found.",
+    )
+    encoding: str = Field(
+        default="utf-8", description="Of TSV, CSV and JSON; a byte order mark tells it as well."
+    )
     classes: tuple[str, ...] | None = Field(
         default=None, min_length=2, description="All labels, in order; default: those in train."
+    )
+    labels: dict[str, str] | None = Field(
+        default=None, description="Label as it is written = its class, to join spellings."
     )
     missing: Literal["error", "drop"] = Field(
         default="error", description="What to do with rows without a text or a label."
@@ -58,10 +70,10 @@ class TextFile(TextData):
     def _texts(self) -> Texts:
         train = self._source("path", self.path)
         test = self._source("test_path", self.test_path) if self.test_path is not None else None
-        return gathered(train, test or self.test_share, self.classes, self.missing)
+        return gathered(train, test or self.test_share, self.classes, self.missing, self.labels)
 
     def _source(self, key: str, path: str) -> Source:
         where = f"data.{key} = {path!r}"
-        columns = Columns(self.text, self.label, self.header)
-        rows = rows_of(Path(path).expanduser(), where, columns, self.format, self.encoding)
-        return Source(where, rows)
+        columns = Columns(self.text, self.label, self.header, self.delimiter)
+        found = rows_of(Path(path).expanduser(), where, columns, self.format, self.encoding)
+        return Source(where, *found)

@@ -1,0 +1,193 @@
+"""Rows of cells with something between them (CSV and its kin), read strictly.
+
+What stands between cells is found by reading the whole file with each of the usual characters:
+the one by which every row has the same number of cells. More than one, or none, is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from engine.spec.errors import BadInput
+
+DELIMITERS = (",", ";", "\t", "|")
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)", " ": "spaces"}
+LONGEST = 2**31 - 1  # characters of one cell
+UNCLOSED = (
+    "a cell opens with a quote that is not closed where the cell ends; a quote that is part of a "
+    'cell is written as "" in a quoted cell'
+)
+SEP = re.compile(r"sep=(.)\r?\n")  # a first line by which spreadsheets tell each other
+
+
+class Record(NamedTuple):
+    """One row; `line` counts from 1 and is where it begins, `lines` how many it spans."""
+
+    line: int
+    cells: list[str]
+    lines: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Delimited:
+    """`told` says, in a sentence each, what is not plain from the file's ending."""
+
+    records: list[Record]
+    delimiter: str
+    told: tuple[str, ...]
+
+    def refuse_swallowed(self, text: str, label: int, where: str) -> None:
+        """Raises BadInput where a quote seems to have swallowed rows: a cell that spans lines, each
+        of which, cut at every delimiter, is a whole row with a label of other rows."""
+        known = {r.cells[label].strip() for r in self.records if r.lines == 1}
+        lines: list[str] | None = None
+        for record in self.records:
+            if record.lines == 1:
+                continue
+            lines = lines or list(io.StringIO(text, newline=""))
+            own = lines[record.line - 1 : record.line - 1 + record.lines]
+            cut = [line.rstrip("\r\n").split(self.delimiter) for line in own]
+            if all(
+                len(cells) == len(record.cells) and cells[label].strip('" ') in known
+                for cells in cut
+            ):
+                raise BadInput(
+                    f"{where}: line {record.line}: a quote opens here and closes on line "
+                    f"{record.line + record.lines - 1}, and the lines between look like rows of "
+                    'their own. If the quote is part of the text, write it as "" in a quoted cell.'
+                )
+
+
+class _Unfit(NamedTuple):
+    """Why a delimiter does not fit; `agreeing` rows have the usual number of cells."""
+
+    delimiter: str
+    agreeing: int
+    told: str
+
+
+def delimited(text: str, where: str, delimiter: str | None = None, usual: str = ",") -> Delimited:
+    """All rows that are not blank; `delimiter` None: found, and told if it is not the `usual` one.
+
+    A quote that is never closed, or that ends before its cell does, is an error: read leniently
+    it would swallow the rows behind it. Raises BadInput naming the line.
+    """
+    told, skipped = [], 0
+    if found := SEP.match(text):
+        if delimiter not in (None, found[1]):
+            raise BadInput(f"{where}: line 1 says {found[0].strip()!r}, data.delimiter another.")
+        text, delimiter, skipped = text[found.end() :], found[1], 1
+        told.append(f"line 1, {found[0].strip()}, says what stands between cells")
+    fit: list[tuple[str, list[Record]]] = []
+    unfit: list[_Unfit] = []
+    for candidate in (delimiter,) if delimiter else DELIMITERS:
+        result = _fitting(text, candidate, skipped)
+        if isinstance(result, _Unfit):
+            unfit.append(result)
+        else:
+            fit.append((candidate, result))
+    if not fit:
+        worst = max(unfit, key=lambda one: (one.agreeing, one.delimiter == usual))
+        if worst.agreeing == 0 and delimiter is None and text.strip():
+            raise BadInput(
+                f"{where}: the first line must name at least two columns: none of "
+                f"{', '.join(NAMES[d] for d in DELIMITERS)} stands between cells; data.delimiter "
+                "says what does."
+            )
+        raise BadInput(f"{where}: {worst.told}")
+    if len(fit) > 1:
+        words = " or ".join(f"{len(r[0].cells)} at {NAMES[d]}" for d, r in fit)
+        raise BadInput(
+            f"{where}: every row has the same number of cells, {words}; data.delimiter says "
+            "which it is."
+        )
+    [(chosen, records)] = fit
+    if chosen != usual and not skipped:
+        told.append(f"{NAMES.get(chosen, repr(chosen))} between cells")
+    return Delimited(records, chosen, tuple(told))
+
+
+def _fitting(text: str, delimiter: str, skipped: int) -> list[Record] | _Unfit:
+    """The rows, if every one has the same number of cells, two or more."""
+    result = _read(text, delimiter, skipped, False)
+    if isinstance(result, _Unfit):
+        spaced = _read(text, delimiter, skipped, True)  # a, "b, c": quotes behind spaces
+        result = result if isinstance(spaced, _Unfit) else spaced
+    return result
+
+
+def _read(text: str, delimiter: str, skipped: int, spaced: bool) -> list[Record] | _Unfit:
+    before = csv.field_size_limit(LONGEST)
+    records: list[Record] = []
+    widths: Counter[int] = Counter()
+    line, problem = 1 + skipped, ""
+    try:
+        rows = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=delimiter,
+            strict=True,
+            skipinitialspace=spaced,
+        )
+        for cells in rows:
+            if len(cells) > 1 or (cells and cells[0].strip()):
+                records.append(Record(line, cells, rows.line_num + 1 + skipped - line))
+                widths[len(cells)] += 1
+            line = rows.line_num + 1 + skipped
+            if len(records) == 50 and not widths.keys() - {1}:
+                return _Unfit(delimiter, 0, _no_row(delimiter))
+    except csv.Error as error:
+        unclosed = "end of data" in str(error) or "expected after" in str(error)
+        problem = f"line {line} is no CSV: {UNCLOSED if unclosed else error}."
+    finally:
+        csv.field_size_limit(before)
+    if not widths.keys() - {1}:
+        return _Unfit(delimiter, 0, problem or _no_row(delimiter))
+    [(width, agreeing)] = widths.most_common(1)
+    if not problem and len(widths) > 1:
+        problem = _ragged(records, width)
+    if problem:
+        return _Unfit(delimiter, agreeing if width > 1 else 0, problem)
+    return records
+
+
+def _no_row(delimiter: str) -> str:
+    between = NAMES.get(delimiter, repr(delimiter))
+    return f"the first line must name at least two columns, with {between} between them."
+
+
+def _ragged(records: Sequence[Record], width: int) -> str:
+    first = records[0]
+    if len(first.cells) == width:
+        odd = next(record for record in records if len(record.cells) != width)
+        return f"line {odd.line} has {_cells(len(odd.cells))}, the header {width}."
+    told = f"line {first.line} has {_cells(len(first.cells))}, most rows below {width}."
+    if len(first.cells) == width - 1 and all(len(r.cells) == width for r in records[1:]):
+        return f"{told} If the first cell of a row is its name, give that column one in the header."
+    return f"{told} If it is a title or a remark, take it out."
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' * (count != 1)}"
+
+
+def refuse_repeated_header(records: Sequence[Record], names: Sequence[str], where: str) -> None:
+    """Files put one behind the other keep each its header. Raises BadInput naming the line."""
+    for record in records:
+        if [cell.strip() for cell in record.cells] == list(names):
+            raise BadInput(f"{where}: line {record.line} repeats the header; take it out.")
+
+
+def tab_separated(text: str) -> list[Record]:
+    """Without quoting: nothing in a text is taken for a sign. A row ends at a line feed alone."""
+    end = "\n" if "\n" in text else "\r"
+    return [
+        Record(number, line.removesuffix("\r").split("\t"))
+        for number, line in enumerate(text.split(end), 1)
+        if line.removesuffix("\r")
+    ]

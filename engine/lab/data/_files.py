@@ -1,0 +1,94 @@
+"""Files of rows as text: which form they have, in which encoding, what they are instead."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from typing import Literal
+
+from engine.spec.encoding import marked_encoding
+from engine.spec.errors import BadInput
+
+Format = Literal["tsv", "csv", "jsonl", "parquet"]
+ENDINGS: dict[str, Format] = {
+    ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".parquet": "parquet",
+}  # fmt: skip
+OTHERS = (
+    (b"PK\x03\x04", "is a zip archive (a workbook, .xlsx, is one): unpack it, or save it as CSV"),
+    (b"\xd0\xcf\x11\xe0", "is a workbook (.xls): save it as CSV"),
+    (b"\x1f\x8b", "is compressed by gzip: unpack it"),
+    (b"BZh91AY&SY", "is compressed by bzip2: unpack it"),
+    (b"\xfd7zXZ", "is compressed by xz: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "is compressed by zstd: unpack it"),
+    (b"PAR1\x15", 'is a Parquet file: data.format = "parquet" reads it'),
+)
+
+
+def form_of(path: Path, form: Format | None, where: str, default: Format | None = None) -> Format:
+    """What `form` or the file's ending says; `default` for endings that say nothing. Raises
+    BadInput."""
+    found = form or ENDINGS.get(path.suffix.lower(), default)
+    if found is None:
+        known = ", ".join(ENDINGS)
+        raise BadInput(f"{where}: ends in none of {known}; say what it is with data.format.")
+    return found
+
+
+def content_of(path: Path, where: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{where}: {error.strerror}.") from None
+    except ValueError as error:  # a NUL in the path
+        raise BadInput(f"{where}: {error}.") from None
+
+
+def decoded(content: bytes, encoding: str, where: str) -> str:
+    """Without a byte order mark, which also tells the encoding where that is none but the default.
+
+    Raises BadInput naming the first line that is broken, and for what is no text at all.
+    """
+    for start, what in OTHERS:
+        if content.startswith(start):
+            raise BadInput(f"{where}: {what}.")
+    marked = marked_encoding(content)
+    if marked is not None and not _family(encoding).startswith(_family(marked)):
+        if _family(encoding) != "utf8":
+            mark = marked.removesuffix("-sig").upper()
+            raise BadInput(f"{where}: begins with {mark}'s mark; data.encoding = {encoding!r}.")
+        encoding = marked
+    try:
+        text = content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode(encoding, "ignore")
+        line = before.count("\n") + 1
+        raise BadInput(
+            f"{where}: line {line} is not {encoding.upper()} (byte {error.start}: {error.reason}); "
+            "data.encoding says which it is."
+        ) from None
+    except UnicodeError as error:
+        raise BadInput(f"{where}: is not {encoding.upper()}: {error}.") from None
+    if text.count("\0") * 4 > len(text):
+        line = text[: text.index("\0")].count("\n") + 1
+        raise BadInput(
+            f"{where}: line {line} holds the character NUL; data.encoding says what encoding "
+            'it is in, such as "utf-16-le".'
+        )
+    return text
+
+
+def _family(encoding: str) -> str:
+    """utf8, utf16 or utf32, whatever the spelling and the order of bytes."""
+    return codecs.lookup(encoding).name.replace("-", "").replace("sig", "").replace("_", "")
+
+
+def known_encoding(name: str) -> str:
+    """`name`, if it is an encoding of texts. Raises ValueError."""
+    try:
+        "a".encode(name)  # Python's codecs of bytes, such as base64, refuse a text
+    except (LookupError, UnicodeError, ValueError):
+        raise ValueError(
+            f"{name!r} is no encoding of texts; utf-8, utf-16, latin-1 and cp1252 are some"
+        ) from None
+    return name

@@ -1,0 +1,105 @@
+"""Numbers as people and programs write them: 1234.5, 1,234.5, 1234,5, 1.234,5, 1 234,5.
+
+Whether "1,234" is a thousand or a little more than one cannot be seen from it. A whole column, and
+where that leaves it open the other columns of the file, decide; where they leave it open too, the
+person does (`decimal`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Decimal = Literal[".", ","]
+
+# What stands in a cell without a value. The first in any column; the others among numbers only,
+# for as words of their own they mean something ("+" and "-").
+GAPS = frozenset({"", "?", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})
+GAPS_AMONG_NUMBERS = frozenset(
+    {"-", "--", "–", "—", ".", "..", "n.a.", "nil", "missing", "unknown"}
+)
+
+SPACES = " \u00a0\u202f\u2009'’"  # between thousands
+_SIGN, _POWER = r"[+-]?", r"(?:[eE][+-]?\d{1,3})?"
+INTEGER = re.compile(rf"{_SIGN}\d+", re.ASCII)
+POINT = re.compile(rf"{_SIGN}(?:\d+\.?\d*|\.\d+){_POWER}", re.ASCII)
+COMMA = re.compile(rf"{_SIGN}(?:\d+,?\d*|,\d+){_POWER}", re.ASCII)
+
+
+def _grouped(between: str, point: str) -> re.Pattern[str]:
+    """Thousands set apart: at least one group of three behind the first digits."""
+    return re.compile(rf"{_SIGN}[1-9]\d{{0,2}}(?:[{between}]\d{{3}})+(?:{point}\d*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """One way to write numbers. `thousands` are the characters that may set them apart."""
+
+    decimal: Decimal
+    thousands: str
+    told: str  # "" for the usual one
+
+    def fits(self, cells: Sequence[str]) -> bool:
+        """Whether every cell is a number in this notation and one at least is not in the plain one
+        without thousands."""
+        plain = POINT if self.decimal == "." else COMMA
+        if not self.thousands:
+            return all(plain.fullmatch(cell) for cell in cells)
+        grouped = _grouped(re.escape(self.thousands), re.escape(self.decimal))
+        set_apart = {cell for cell in cells if grouped.fullmatch(cell)}
+        return bool(set_apart) and all(cell in set_apart or plain.fullmatch(cell) for cell in cells)
+
+    def value(self, cell: str) -> float:
+        for sign in self.thousands:
+            cell = cell.replace(sign, "")
+        return float(cell.replace(self.decimal, "."))
+
+
+NOTATIONS = (
+    Notation(".", "", ""),
+    Notation(",", "", "decimal comma"),
+    Notation(".", ",", "commas between thousands"),
+    Notation(",", ".", "points between thousands, decimal comma"),
+    Notation(".", SPACES, "spaces between thousands"),
+    Notation(",", SPACES, "spaces between thousands, decimal comma"),
+)
+PLAIN = NOTATIONS[0]
+
+
+def is_gap(cell: str, among_numbers: bool = False) -> bool:
+    word = cell.strip().lower()
+    return word in GAPS or (among_numbers and word in GAPS_AMONG_NUMBERS)
+
+
+def notations_of(cells: Iterable[str], decimal: Decimal | None) -> list[Notation]:
+    """Those in which all `cells` (stripped, no gaps) are finite numbers; [] if there is none.
+
+    Whole numbers fit two and are the same in both: then only the first is returned.
+    """
+    distinct = list(dict.fromkeys(cells))
+    fit = [n for n in NOTATIONS if decimal in (None, n.decimal) and n.fits(distinct)]
+    fit = [n for n in fit if all(math.isfinite(n.value(cell)) for cell in distinct)]
+    same: list[Notation] = []
+    for one in fit:
+        if not any(all(o.value(c) == one.value(c) for c in distinct) for o in same):
+            same.append(one)
+    return same
+
+
+NUMBER_LIKE = re.compile(
+    rf"""[(+−-]?\s*[$€£¥]?\s*[+−-]?\d[\d.,{SPACES}_]*(?:[eE][+-]?\d+)?\s*(?:%|‰|[$€£¥])?\)?
+    | [+-]?(?:inf|infinity)
+    | \d{{1,4}}[-/.]\d{{1,2}}[-/.]\d{{1,4}}(?:[T\ ].*)?   # dates
+    | \d{{1,2}}:\d{{2}}(?::\d{{2}}(?:\.\d+)?)?            # times
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def is_number_like(cell: str) -> bool:
+    """Whether a cell that is no number looks as if it should be one: a sum of money, a share in
+    percent, a date, an infinity, a number in another notation."""
+    return NUMBER_LIKE.fullmatch(cell) is not None
