@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from engine.jobs.datasets import DataSet
 from engine.spec.component import Data
-from engine.spec.data_line import counted, elided, inputs, name, overlap, plain, rows
+from engine.spec.data_line import counted, elided, inputs, name, overlap, plain, reason, rows
 from engine.spec.data_report import Column, DataReport, warning
 from engine.spec.errors import BadInput
 from engine.spec.registry import find
@@ -55,7 +55,8 @@ def _fact(key: str, value: str, width: int) -> list[str]:
 
 def _source(config: dict[str, Any]) -> str:
     """mnist5k, limit_train = 300: the keys that are not at their default."""
-    told = {key: value for key, value in config.items() if value is not None and key != "name"}
+    nothing: tuple[Any, ...] = (None, [], {})
+    told = {key: value for key, value in config.items() if value not in nothing and key != "name"}
     try:
         cls = find("data", str(config.get("name")))
         assert issubclass(cls, Data)
@@ -93,7 +94,7 @@ def _duplicates(report: DataReport) -> str:
 
 def _dropped(report: DataReport) -> str:
     found = report.get("dropped", {})
-    told = [f"{count:,} {plain(why, 80)}" for why, count in found.items() if count]
+    told = [f"{count:,} {reason(why)}" for why, count in found.items() if count]
     return ", ".join(told) or ("none" if "dropped" in report else "")
 
 

@@ -141,9 +141,14 @@ def dropped(report: DataReport) -> str:
     found = {why: count for why, count in report.get("dropped", {}).items() if count}
     if not found:
         return ""
-    told = [f"{count:,} {plain(why, 40)}" for why, count in list(found.items())[:NAMED]]
+    told = [f"{count:,} {reason(why)}" for why, count in list(found.items())[:NAMED]]
     more = ", …" if len(found) > NAMED else ""
     return f"{counted(_all_dropped(report), 'row')} dropped: {', '.join(told)}{more}"
+
+
+def reason(why: str) -> str:
+    """Why a row was dropped, as the rest of "12"."""
+    return "with a gap" if why == "gap" else plain(why, 40)
 
 
 def cut(report: DataReport) -> str:
