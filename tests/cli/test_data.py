@@ -17,7 +17,7 @@ from console.cli import app
 from console.reporting import _data, _data_lines
 from engine.jobs import runs
 from engine.jobs.home import Home
-from engine.lab.data.csv_table import CSVTable
+from engine.lab.data.mnist5k import Mnist5k
 from engine.spec.component import DataInfo
 from engine.spec.planned import REPORTS
 from engine.spec.presets import load
@@ -219,38 +219,42 @@ def test_texts_of_a_preset(tmp_path: Path) -> None:
 
 
 def test_a_table_of_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [f"{n},{'ab'[n % 2]},{'no' if n % 3 else 'yes'}" for n in range(30)]
-    (tmp_path / "t.csv").write_text("\n".join(["age,work,ok", *rows]))
+    ages = [str(n * 7 % 31 + 20) if n != 3 else "" for n in range(30)]
+    rows = [f"{age};{'ab'[n % 2]};{'no' if n % 3 else 'yes'}" for n, age in enumerate(ages)]
+    (tmp_path / "t.csv").write_text("\n".join(["age;work;ok", *rows]))
     preset = tmp_path / "table.toml"
-    preset.write_text(TINY.replace(DATA, 'data = { name = "csv-table", path = "t.csv" }'))
+    table = 'data = { name = "csv-table", path = "t.csv", impute = "mean" }'
+    preset.write_text(TINY.replace(DATA, table))
     monkeypatch.chdir(tmp_path)
     text = invoke("data", "table.toml").stdout
-    assert "csv-table, path = 't.csv'" in text and "0  no" in text and "1  yes" in text
+    for words in ("source      csv-table, path = 't.csv', impute = 'mean'\n", "semicolons between",
+                  "age     numeric      20 to ", "work    categorical  2: a, b",
+                  "    0  no", "    1  yes", "the first 3 rows as read", "20   a     yes"):  # fmt: skip
+        assert words in text, words
+    (age,) = (line for line in text.splitlines() if line.startswith("age     numeric"))
+    assert age.split()[-3:-1] == ["1", "mean"], "gaps, and what fills them"
+    (one,) = strict_json(invoke("plan", "table.toml", "--home", "home", "--json").stdout)["data"]
+    for words in ("; 2 columns: 1 numeric, 1 categorical (work 2 values); 2 classes: 0 no, 1 yes; ",
+                  "; gaps: 1 in age (filled with mean ", "; read: data.path"):  # fmt: skip
+        assert words in one["line"], words
+    dropped = ("--set", "data.impute='refuse'", "--set", "data.missing='drop'")
+    assert "dropped     1 with a gap" in invoke("data", "table.toml", *dropped).stdout
 
-    inspect = CSVTable.inspect
 
-    def told(self: CSVTable) -> DataInfo:
+def test_what_planning_reports_is_kept_beside_the_counts(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspect = Mnist5k.inspect
+
+    def told(self: Mnist5k) -> DataInfo:
         info = inspect(self)
-        columns = [{"name": "age", "kind": "numeric", "low": 0.0, "high": 29.0, "gaps": 2,
-                    "filled": "mean 14.5"},
-                   {"name": "work", "kind": "categorical", "values": ["a", "b"]}]  # fmt: skip
-        info.report.update(
-            {"columns": columns, "read": ["data.path: commas between cells."],  # type: ignore[typeddict-item]
-             "dropped": {"a gap": 2}, "warnings": ["column work is odd."],
-             "sample_names": ["age", "work", "ok"], "sample": [["0", "a", "yes"]]}
-        )  # fmt: skip
+        info.report.update({"warnings": ["a digit is odd."], "dropped": {"empty": 2}})
         return info
 
-    monkeypatch.setattr(CSVTable, "inspect", told)
-    text = invoke("data", "table.toml").stdout
-    for words in ("age     numeric      0 to 29", "2  mean 14.5", "work    categorical  2: a, b",
-                  "how read    data.path: commas between cells.", "dropped     2 a gap",
-                  "- column work is odd.", "the first 1 row as read", "0    a     yes"):  # fmt: skip
-        assert words in text, words
-    planned = invoke("plan", "table.toml", "--home", "home", "--json").stdout
-    (one,) = strict_json(planned)["data"]
-    assert "; 2 columns: 1 numeric, 1 categorical (work 2 values); " in one["line"]
-    assert one["line"].endswith("read: data.path: commas between cells")
+    monkeypatch.setattr(Mnist5k, "inspect", told)
+    text = invoke("data", tiny).stdout
+    assert "- a digit is odd." in text and "dropped     2 empty" in text
+    assert "duplicates  0 in train, 0 in test" in text
 
 
 def test_a_shipped_name_or_a_file_comes_before_a_run(
