@@ -106,6 +106,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("follow", ("F",), "Follow", "The cursor stays on the stage under way.", ("live",)),
     Action("warnings", ("w",), "Warnings", "Everything that stages warned of.",
            ("live", "compare")),
+    Action("data", ("D",), "Data", "What the data are: rows, columns, classes, a few rows as read.",
+           ("live", "compare"), footer=10),
     # --- logs ------------------------------------------------------------------------------------
     Action("search", ("/",), "Search", "Find text in the log.", ("logs",), footer=2),
     Action("next_hit", ("n",), "Next", "The next line of the log that matches.", ("logs", "live"),

@@ -11,6 +11,8 @@ from console.output import console, say, say_json
 from console.warnings_view import print_warnings, warnings_document
 from console.warnings_view import to_markdown as warnings_markdown
 from engine.jobs import runs
+from engine.jobs.datasets import data_sets_of
+from engine.jobs.datasets import lines as data_lines
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
@@ -64,6 +66,7 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
     if forms == ["json"]:
         told: dict[str, Any] = {"home": str(place.root), "rows": rows, "tuning": tuning_of(found)}
         one = len(found) == 1
+        told["data"] = [each.to_json() for each in data_sets_of(found)]
         told["run"] = found[0].id if one else [run.id for run in found]
         if origins := {run.id: imported_from(run) for run in found if run.imported is not None}:
             told["imported"] = origins
@@ -101,6 +104,8 @@ def print_comparison(found: Sequence[Run]) -> None:
         cells[-1].stylize(STYLES.get(line.verdict, ""))
         table.add_row(*cells)
     target.print(table)
+    for text in data_lines(data_sets_of(found)):
+        say(f"  {text}")
     for run in found:
         if (host := imported_from(run)) is not None:
             target.print(Text(f"  {run.id}: {from_where(host)}, not computed here"), style="yellow")

@@ -10,6 +10,7 @@ from console.comparing import tuning_of
 from console.plotting import figure_of, panels_of
 from console.warnings_view import to_markdown as warnings_markdown
 from console.warnings_view import warnings_document
+from engine.jobs.datasets import data_sets_of
 from engine.jobs.runs import Run
 from engine.results.compare import Row
 from engine.results.figures import write
@@ -48,6 +49,7 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
             "rows": list(rows),
             "tuning": tuning_of(found),
             "warnings": warnings_document(found),
+            "data": [one.to_json() for one in data_sets_of(found)],
         }
         text = json.dumps(told, indent=1) + "\n"
     else:

@@ -9,6 +9,8 @@ from pathlib import Path
 from console.estimating import estimated, estimates
 from console.output import console, say, say_json
 from engine.jobs.backends.slurm import width as on_slurm
+from engine.jobs.datasets import data_sets
+from engine.jobs.datasets import lines as data_lines
 from engine.jobs.devices import Resources, fast_bf16
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.store import Store
@@ -16,7 +18,7 @@ from engine.jobs.survey import survey
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
 from engine.spec.plan import make_plan
-from engine.spec.planned import Plan
+from engine.spec.planned import REPORTS, Plan
 from engine.spec.presets import load, locate
 from engine.spec.registry import component_name
 
@@ -83,7 +85,9 @@ def show_plan(
 
     planned = prepare(preset, overrides, seeds, device)
     plan = planned.plan
-    found = survey(plan, Store(Home(resolve_home(home)).store))
+    store = Store(Home(resolve_home(home)).store)
+    found = survey(plan, store)
+    data = data_sets(plan, store)
     todo = sum(stage.tee for stage in found.missing)
     missing = {stage.key for stage in found.missing}
     if as_json:
@@ -95,6 +99,8 @@ def show_plan(
         told["estimates"] = estimates(plan, missing, planned.kind)
         told["starts_anew"] = starting_anew(planned.experiment)
         told["remarks"] = plan.remarks
+        told.pop(REPORTS, None)  # the same again, by stage
+        told["data"] = [one.to_json() for one in data]
         say_json(told)
         return
     table = Table(title=f"{planned.name}: {planned.experiment.title}", title_justify="left")
@@ -109,6 +115,8 @@ def show_plan(
             kind, str(count), str(count - left), str(left), f"{cost:.4g}" if cost else "-"
         )
     console().print(table)
+    for text in data_lines(data):
+        say(text)
     say(
         f"{len(plan.cells)} measurements; {plan.tee:.4g} TEE in all, {todo:.4g} to do, on "
         f"{planned.width} × {planned.kind}. "

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.output import console, say, say_json
+from console.pictures import (
+    MOST_SHOWN,
+    SHOWN,
+    Sheet,
+    check_png,
+    picture,
+    pictures_in_text,
+    save_png,
+)
 from engine.jobs import runs
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
@@ -22,14 +29,7 @@ from engine.spec.poisons import GIVES, PoisonFolder, largest_change, raw_space, 
 from engine.spec.registry import find
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
-
-    Picture = NDArray[np.float64]  # [H, W, 3] in [0, 1]
-
-SHOWN, MOST_SHOWN = 4, 64  # rows of a terminal, rows of a contact sheet
-STRIP = 4  # height of a table's row in pictures
-RAMP = " .:-=+*#%@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,17 +235,6 @@ def _counts(made: Made) -> tuple[int, int]:
 # --- pictures ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """Rows of pictures: base, poison, difference; `scale` is the change that is drawn at full."""
-
-    title: str
-    rows: list[list[Picture]]
-    captions: list[str]
-    scale: float
-    target: Picture | None
-
-
 def show_poison(
     run_id: str,
     home: Path | None,
@@ -256,9 +245,7 @@ def show_poison(
     out: Path | None,
 ) -> None:
     """The first poison that fits: in the terminal, and as a PNG contact sheet where `out` is given."""
-    if out is not None and (out.suffix.lower() != ".png" or out.exists()):
-        problem = "exists already" if out.exists() else "must end in .png"
-        raise BadInput(f"{out}: {problem}.")
+    check_png(out)
     run = runs.find(Home(resolve_home(home)), run_id)
     made = poisons_of(run, attack, seed, unit)[0]
     if (texts := made.texts()) is not None:
@@ -303,12 +290,12 @@ def sheet(made: Made, count: int) -> Sheet:
     target, aim = None, ""
     if "target_row" in facts:
         row = int(facts["target_row"])
-        target = _picture(raw_space(made.clean("test", [row]))[0])
+        target = picture(raw_space(made.clean("test", [row]))[0])
         true, wanted = (classes[int(facts[key])] for key in ("true_class", "adversarial"))
         aim = f"; target: test row {row}, {true}, to be taken for {wanted}"
     columns = f"base, poison, difference (grey: none, full: {scale:.3f})"
     shown = [
-        [_picture(b), _picture(p), _picture(0.5 + c / (2 * scale))]
+        [picture(b), picture(p), picture(0.5 + c / (2 * scale))]
         for b, p, c in zip(base, poison, change, strict=True)
     ]
     if starts is None:
@@ -316,84 +303,3 @@ def sheet(made: Made, count: int) -> Sheet:
         shown = [[poison] for _, poison, _ in shown]
     title = f"{made.title}: {len(tensors['rows'])} rows; {columns}{aim}"
     return Sheet(title, shown, told, scale, target)
-
-
-def _picture(image: NDArray[Any]) -> Picture:
-    """[C, H, W] as [H, W, 3] in [0, 1]; one channel is grey, more than three show the first three.
-
-    A table's row [C, 1, 1] is a grey strip, its columns from left to right."""
-    import numpy as np
-
-    if image.shape[1:] == (1, 1):
-        image = np.broadcast_to(image.reshape(1, 1, -1), (1, STRIP, len(image)))
-    channels = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
-    return np.clip(channels.transpose(1, 2, 0).astype(np.float64), 0, 1)
-
-
-def save_png(drawn: Sheet, path: Path) -> None:
-    """A contact sheet: a row for each poisoned one, the target above. Raises BadInput."""
-    import numpy as np
-    from PIL import Image
-
-    height, width, _ = drawn.rows[0][0].shape
-    zoom, gap = max(1, 96 // max(height, width)), 4
-    rows = ([[drawn.target]] if drawn.target is not None else []) + drawn.rows
-    page = np.ones(
-        (len(rows) * (height * zoom + gap) + gap, 3 * (width * zoom + gap) + gap, 3)
-    )  # fmt: skip
-    for down, pictures in enumerate(rows):
-        for across, picture in enumerate(pictures):
-            top, left = (n * (s * zoom + gap) + gap for n, s in ((down, height), (across, width)))
-            large = picture.repeat(zoom, 0).repeat(zoom, 1)
-            page[top : top + height * zoom, left : left + width * zoom] = large
-    try:
-        Image.fromarray((page * 255).round().astype(np.uint8)).save(path)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}.") from None
-
-
-def pictures_in_text(drawn: Sheet) -> list[Any]:
-    """For rich: half blocks in colour on a terminal, a ramp of characters in a pipe."""
-    from rich.text import Text
-
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
-    room = max(8, columns // 3 - 1)
-    parts: list[Any] = []
-    if drawn.target is not None:
-        parts += [Text("target"), _text([_fitted(drawn.target, room)])]
-    for caption, pictures in zip(drawn.captions, drawn.rows, strict=False):
-        parts += [Text(caption), _text([_fitted(picture, room) for picture in pictures])]
-    return parts
-
-
-def _fitted(picture: Picture, room: int) -> Picture:
-    """Every n-th pixel, so that it fits `room` columns."""
-    step = -(-picture.shape[1] // room)
-    return picture[::step, ::step]
-
-
-def _text(pictures: Sequence[Picture]) -> Any:
-    """Pictures side by side; two pixels, one above the other, to a character."""
-    from rich.style import Style
-    from rich.text import Text
-
-    text = Text(no_wrap=True, end="")
-    colour = sys.stdout.isatty()
-    for top in range(0, len(pictures[0]), 2):
-        for picture in pictures:
-            upper, lower = picture[top], picture[min(top + 1, len(picture) - 1)]
-            for one, other in zip(upper, lower, strict=True):
-                if colour:
-                    style = Style(color=_rgb(one), bgcolor=_rgb(other))
-                    text.append("▀", style)
-                else:
-                    level = float(one.mean() + other.mean()) / 2
-                    text.append(RAMP[min(len(RAMP) - 1, int(level * len(RAMP)))])
-            text.append(" ")
-        text.append("\n")
-    return text
-
-
-def _rgb(pixel: NDArray[np.float64]) -> str:
-    red, green, blue = (round(float(value) * 255) for value in pixel)
-    return f"rgb({red},{green},{blue})"

@@ -15,10 +15,13 @@ from typing import Any
 
 from console.attack_costs import attack_costs
 from console.comparing import rows_of, tuning_of
+from console.datasets import full_text
 from console.output import say
 from console.plotting import Panel, figure_of, panels_of
 from console.warnings_view import counted
 from engine.jobs import runs
+from engine.jobs.datasets import data_sets_of
+from engine.jobs.datasets import lines as data_lines
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home, write_atomic
 from engine.jobs.run_warnings import warnings_of
@@ -83,10 +86,12 @@ def report(run: Run) -> str:
     body = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="note">{_text(_subtitle(run))}</p>',
+        *_data_lines(run),
         _section("Verdicts", _verdicts(lines)),
         _warnings(run),
         _tuning(run),
         *(_figures(run, *figure) for figure in FIGURES),
+        _data(run),
         _poisons(run),
         _attacks(run),
         _section("Measurements", _measurements(rows)),
@@ -110,6 +115,17 @@ def _subtitle(run: Run) -> str:
     where = f"computed on {run.imported['host']} and imported; " if run.imported is not None else ""
     return (
         f"run {run.id}: {run.state()}; {where}asked for {when}; chelate {run.facts.get('chelate')}"
+    )
+
+
+def _data_lines(run: Run) -> list[str]:
+    return [f"<p>{_text(text)}</p>" for text in data_lines(data_sets_of([run]))]
+
+
+def _data(run: Run) -> str:
+    """The data in full, as far as they were read; the lines above tell them in short."""
+    return _section(
+        "Data", f"<details open><summary>In full</summary>{_pre(full_text(run))}</details>"
     )
 
 

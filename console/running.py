@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
 from console.steering import make_sure
@@ -17,6 +18,8 @@ from console.warnings_view import NewWarnings, warnings_document
 from engine.jobs import control, runs
 from engine.jobs.backends import dispatch
 from engine.jobs.backends.jobs import submissions
+from engine.jobs.datasets import data_sets_of
+from engine.jobs.datasets import lines as data_lines
 from engine.jobs.events import strip_control
 from engine.jobs.follow import Event, Follower, Progress, finite
 from engine.jobs.home import Home, resolve_home
@@ -58,13 +61,16 @@ def run_preset(
         process = dispatch.start(run, planned.experiment.compute, planned.resources)
         if process is None:
             return _say_submitted(run, place, as_json)
+        if not as_json:
+            _say_data(run)
         view = _quiet if as_json else _view(plain)
         warnings = NewWarnings(lambda: stored_warnings(run.store, found.ok))
         interrupted = view(run, Progress(run.plan.stages, found.ok), follower, warnings, process)
     state = "done" if found.complete else _outcome(run)
     if as_json:
         told = {"run": run.id, "status": state, "home": str(place.root), "rows": rows_of([run])}
-        say_json(told | {"tuning": tuning_of([run]), "warnings": warnings_document([run])})
+        told |= {"tuning": tuning_of([run]), "data": _data_json(run)}
+        say_json(told | {"warnings": warnings_document([run])})
     elif not interrupted:
         _compare(run)
         _say_where(run, state, cached=found.complete)
@@ -81,10 +87,12 @@ def _say_submitted(run: Run, place: Home, as_json: bool) -> int:
     """The cluster does the rest, and whoever looks on may do so from any node."""
     job = submissions(run.folder)[-1].facts().get("job")
     if as_json:
-        say_json({"run": run.id, "status": run.state(), "home": str(place.root), "job": job})
+        told = {"run": run.id, "status": run.state(), "home": str(place.root), "job": job}
+        say_json(told | {"data": _data_json(run)})
     else:
         say(f"run {run.id}: submitted to Slurm as job {job}; in {place.root}")
         say(f"`chelate watch {run.id}` looks on, from any node.")
+        _say_data(run)
     return 0
 
 
@@ -105,7 +113,8 @@ def detach_preset(
     run, process = begin(place, planned, planned.name, str(planned.origin))
     make_sure(run, process)
     if as_json:
-        say_json({"run": run.id, "status": run.state(), "home": str(place.root)})
+        told = {"run": run.id, "status": run.state(), "home": str(place.root)}
+        say_json(told | {"data": _data_json(run)})
         return
     say(run.id)
     complain(
@@ -117,6 +126,7 @@ def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
     """Follow a run from anywhere; Ctrl-C only ends the watching."""
     run = runs.find(Home(resolve_home(home)), run_id)
     if run.supervised():
+        _say_data(run)
         done = [key for key in run.plan.stages if run.store.has(key)]
         warnings = NewWarnings(lambda: stored_warnings(run.store, run.store.records(done)))
         with contextlib.suppress(KeyboardInterrupt):
@@ -283,6 +293,17 @@ def _live(
             live.update(render(run, progress))
 
         return _follow(run, follower, process, take)
+
+
+def _say_data(run: Run) -> None:
+    """What is known of its data before anything else is shown; the comparison says it again, then
+    with what the data stage counted."""
+    for text in data_lines(data_sets_of([run])):
+        say(text)
+
+
+def _data_json(run: Run) -> list[dict[str, Any]]:
+    return [one.to_json() for one in data_sets_of([run])]
 
 
 def _compare(run: Run) -> None:

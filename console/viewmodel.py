@@ -177,6 +177,7 @@ class OpenRun:
     ready: bool = False  # its plan has been read
     problem: str = ""
     warnings: tuple[tuple[str, int], ...] = ()  # of its stages: text, how many; the newest last
+    data: tuple[tuple[str, str], ...] = ()  # a line for each data set: in full, and in short
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from console.cli.options import CATALOGUE, HomeOption, JsonOption
+from console.cli.options import CATALOGUE, HomeOption, JsonOption, SetOption
 from console.cli.root import app
 from console.output import bad_input_ends
 
@@ -43,7 +44,42 @@ _card_command(Kind.METHOD, "methods")
 _card_command(Kind.ATTACK, "attacks")
 _card_command(Kind.AUDIT, "audits")
 _card_command(Kind.MODEL, "models")
-_card_command(Kind.DATA, "data")
+
+
+@app.command(rich_help_panel=CATALOGUE)
+def data(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|PRESET|RUN]", help="A data set's name, a preset, or a run."),
+    ] = None,
+    overrides: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.png", help="A sheet of pictures, too.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The data there are, or the card of one; of a preset or a run, what its data are in full.
+
+    Rows, columns and classes, what was filled, dropped and found twice, and a few rows as read. A
+    word that names both a preset and a run is the preset.
+    """
+    from console.cards import list_cards, show_card
+    from engine.spec.errors import BadInput
+    from engine.spec.registry import registered
+
+    with bad_input_ends():
+        if name is not None and name not in registered(Kind.DATA):
+            from console.datasets import show_data
+
+            show_data(name, overrides, home, out, as_json)
+            return
+        if overrides or out:
+            raise BadInput("--set and --out need a preset or a run.")
+        if name is None:
+            list_cards(Kind.DATA, as_json)
+        else:
+            show_card(Kind.DATA, name, as_json)
 
 
 @app.command(rich_help_panel=CATALOGUE)

@@ -29,6 +29,7 @@ from console.comparing import rows_of
 from console.exporting import FORMS, export
 from console.plotting import elided
 from console.screens.choose import Ask, Choose, Option, Page, free_path
+from console.screens.data import show_data
 from console.screens.details import Details
 from console.screens.warned import WarnedScreen, WarningLine
 from console.viewmodel import Snapshot
@@ -319,6 +320,10 @@ class CompareScreen(WarnedScreen):
             except BadInput:
                 continue
         self.app.push_screen(Page("What it means", "\n".join(pages)))
+
+    def action_data(self) -> None:
+        if self.found:
+            show_data(self, self.found)
 
     def action_copy_line(self) -> None:
         """The line of the cursor, as its columns stand, separated by tabs."""

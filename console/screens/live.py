@@ -23,6 +23,7 @@ from console.widgets.chart import Chart
 from console.widgets.lists import FilterLine, Rows
 from console.widgets.table import Table
 from console.widgets.textview import TextView
+from console.widgets.words import Words
 
 
 class Facts(Static, can_focus=True):
@@ -46,6 +47,7 @@ class LiveScreen(LiveActions):
         options = Options(ascii=self.chelate.ascii)
         yield Static("", id="live-head", markup=False)
         yield WarningLine(id="live-warning")
+        yield Words(id="live-data")
         yield FilterLine("filter: letters in this order", id="live-filter")
         yield FilterLine("search in the log", id="live-search")
         with Container(id="live-panes"):
@@ -78,6 +80,7 @@ class LiveScreen(LiveActions):
             live_view.headline(told, self.chelate.ascii) + self._modes()
         )
         self.show_warnings(dict(told.warnings))
+        self._show_data(told)
         self._show_tracks(told)
         self._show_curves(told)
         self._show_look(told)
@@ -110,6 +113,16 @@ class LiveScreen(LiveActions):
         if not self._follow:
             words.append("F follows")
         return f"  [{', '.join(words)}]" if words else ""
+
+    def _show_data(self, told: OpenRun) -> None:
+        line, text = (
+            self.query_one("#live-data", Words),
+            live_view.data_line(told, self.size.width - 2),
+        )
+        line.display = bool(text)
+        if text != self._data_text:
+            self._data_text = text
+            line.update(text)
 
     def _show_tracks(self, told: OpenRun) -> None:
         shown = [t for t in told.tracks if not self._filter or fuzzy(self._filter, t.label)]

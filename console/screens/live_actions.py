@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from console.screens import live_view
+from console.screens.data import show_data
 from console.screens.steering import SteeringScreen
 from console.screens.warned import WarnedScreen
 from console.viewmodel import OpenRun, RunRow, Snapshot, Track
@@ -12,6 +13,8 @@ from console.widgets import Column
 from console.widgets.chart import Chart
 from console.widgets.lists import FilterLine, Rows
 from console.widgets.textview import TextView
+from engine.jobs.home import Home
+from engine.jobs.runs import Run
 
 PANES = ("tracks", "curve", "look", "log", "facts")
 
@@ -28,6 +31,7 @@ class LiveActions(SteeringScreen, WarnedScreen):
         self._place: int | None = None  # of the look; None: the latest
         self._filter = ""
         self._drawn: object = None
+        self._data_text = ""
         self._looked: object = None
         self._followed: str | None = None
         self._cursor_to: str | None = None  # from memory, until its run is there
@@ -153,6 +157,11 @@ class LiveActions(SteeringScreen, WarnedScreen):
 
     def run_at_hand(self) -> RunRow | None:
         return self._snapshot.open.row if self._snapshot.open is not None else None
+
+    def action_data(self) -> None:
+        row = self.run_at_hand()
+        if row is not None:
+            show_data(self, [Run(Home(self._snapshot.home), row.id)])
 
     def action_copy(self) -> None:
         told = self._snapshot.open

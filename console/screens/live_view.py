@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from rich.cells import cell_len
 
 from console.charts import NEUTRAL, Series, gaussian_histogram
 from console.screens.runs import short_duration
@@ -191,6 +192,15 @@ def headline(told: OpenRun, ascii_: bool) -> str:
     if problem:
         words.append(problem)
     return "  ".join(words)
+
+
+def data_line(told: OpenRun, width: int) -> str:
+    """What the data are, in as many words as there is room for; "" where nothing is known."""
+    if not told.data:
+        return ""
+    full, brief = told.data[0]
+    more = f"; {len(told.data) - 1} more: D" if len(told.data) > 1 else ""
+    return next((t for t in (full + more, brief + more) if cell_len(t) <= width), brief)
 
 
 def facts(told: OpenRun, machine: Machine, chosen: Track | None, width: int, ascii_: bool) -> str:

@@ -16,6 +16,7 @@ from console.watching.story import of_stage, of_supervisor
 from console.watching.tracks import Route, longest_paths, routes
 from console.watching.trajectory import TrajectoryTail
 from console.watching.warnings import FeedWarnings
+from engine.jobs.datasets import both_lines, data_sets_of
 from engine.jobs.events import strip_control
 from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run, attempt_folder
@@ -55,7 +56,9 @@ class Feed:
         self._others: deque[str] = deque()  # attempts to read when there is time
         self._parents: dict[str, tuple[str, ...]] = {}
         self._rank: dict[str, float] = {}
+        self._data: tuple[tuple[str, str], ...] = ()
         self._load()
+        self._look_at_data()
 
     def _load(self) -> None:
         try:
@@ -73,6 +76,13 @@ class Feed:
         except (BadInput, OSError, AttributeError, TypeError) as error:
             self.problem = strip_control(f"its plan cannot be read: {error}")
         self._route_of = {key: route for route in self._routes.values() for key in route.stages}
+
+    def _look_at_data(self) -> None:
+        """What is known of the data: the plan knew little, the data stage tells everything."""
+        try:
+            self._data = both_lines(data_sets_of([self.run]))
+        except (BadInput, OSError, AttributeError, TypeError):
+            self._data = ()  # the plan's own problem is told already
 
     def want(self, tracks: tuple[str, ...], metric: str) -> None:
         """Whose curves and looks to read, the most wanted first. What runs is always read."""
@@ -198,6 +208,8 @@ class Feed:
             # A short one may be over before anybody reads its events.
             for text in self.warnings.ended(key, row.attempt):
                 self._log_warning(row, text, t)
+            if row.kind == "data":
+                self._look_at_data()
 
     def _forget(self, key: str) -> None:
         """A stage begins anew: what another attempt said of the same steps would double it."""
@@ -342,6 +354,7 @@ class Feed:
             not self._supervisor.behind,
             self.problem,
             self.warnings.told,
+            self._data,
         )
 
     def _queue(self) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ from engine.jobs.orders import Order
 from engine.jobs.store import Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.keys import canonical, digest
+from engine.spec.planned import REPORTS
 
 if TYPE_CHECKING:  # pydantic costs half a second, which a list of runs can do without
     from engine.spec.experiment import Experiment
@@ -271,7 +272,8 @@ def _write(
 
     make_private(run.folder / "attempts")
     # The same results may be asked for in other words: another title, data that moved.
-    if not (run.folder / "run.json").exists() or not _same_json(run.folder / "plan.json", plan):
+    before = _told(run.folder / "plan.json")
+    if not (run.folder / "run.json").exists() or not _same_plan(before, plan):
         write_atomic(run.folder / "experiment.toml", to_toml(experiment, full=True))
         write_json(run.folder / "plan.json", plan)
         write_json(
@@ -288,6 +290,8 @@ def _write(
             },
         )
     else:
+        if before.get(REPORTS) != plan.get(REPORTS):  # a run of before lacks them
+            write_json(run.folder / "plan.json", plan)
         try:  # where and how is as asked last
             asked = Run(run.home, run.id).experiment.model_copy(
                 update={"compute": experiment.compute}
@@ -299,11 +303,19 @@ def _write(
             write_atomic(path, text)
 
 
-def _same_json(path: Path, value: Any) -> bool:
+def _told(path: Path) -> dict[str, Any]:
+    """The plan that a run has; {} where it cannot be read."""
     try:
-        return canonical(json.loads(path.read_bytes())) == canonical(value)
+        told = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return False
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _same_plan(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whatever they tell of the data: that decides nothing."""
+    bare = [{key: told[key] for key in told if key != REPORTS} for told in (one, other)]
+    return canonical(bare[0]) == canonical(bare[1])
 
 
 def find(home: Home, word: str) -> Run:

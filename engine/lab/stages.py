@@ -39,7 +39,7 @@ from engine.lab.tuning import CHOICE, TRIAL, decide, score_on
 from engine.lab.unlearning import unlearn
 from engine.lab.views import Rows
 from engine.spec.component import Attack, Audit, Data, Method
-from engine.spec.data_report import report, warning
+from engine.spec.data_report import merged, report
 from engine.spec.experiment import Train
 from engine.spec.keys import digest
 
@@ -61,15 +61,14 @@ def run_data(config: Config, ctx: Context) -> float:
         decoded = data.read()
         told = report(decoded, len(config["classes"]))
         shape = list(decoded["train_x"].shape[1:])
-    warnings = [*info.report.get("warnings", []), *filter(None, [warning(told)])]
-    for text in warnings:
+    whole = merged(info.known, told)
+    for text in whole["warnings"]:
         ctx.warn(text)
-    told = {**info.report, **told, "warnings": warnings}
     arrays = {key: torch.from_numpy(value) for key, value in decoded.items()}
     save_tensors(ctx.folder, PIXELS, arrays)
     mean, std = ([], []) if isinstance(data, TextData) else _scale(arrays["train_x"])
     facts = {"shape": shape, "classes": config["classes"], "mean": mean, "std": std}
-    save_json(ctx.folder, "data.json", facts | {"report": told})
+    save_json(ctx.folder, "data.json", facts | {"report": whole})
     return 0.0
 
 

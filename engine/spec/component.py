@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.spec.class_keys import indices
-from engine.spec.data_report import DataReport
+from engine.spec.data_report import DataReport, Part, merged, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,6 +117,20 @@ class DataInfo:
     # What is known of its report before the rows themselves are read. No part of any key.
     report: DataReport = field(default_factory=DataReport, compare=False)
 
+    @property
+    def known(self) -> DataReport:
+        """The report, completed by what is known of every data set."""
+        train: Part = {"rows": self.train, "per_class": list(self.train_per_class)}
+        own = self.report
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            **own,  # type: ignore[typeddict-item]
+            "train": {**train, **own.get("train", {})},  # type: ignore[typeddict-item]
+            "test": {"rows": self.test, **own.get("test", {})},
+        }
+
 
 class Data(Component):
     """A data set in raw space and int64 labels: uint8 images, a table's floats in [0, 1], or token
@@ -134,6 +148,12 @@ class Data(Component):
         """`train_x, test_x` uint8 or float32 [N, C, H, W], of texts int32 [N, L], and `train_y,
         test_y` int64 [N]."""
         raise NotImplementedError
+
+    def describe(self) -> tuple[DataReport, dict[str, np.ndarray]]:
+        """All there is to tell of it, and what `read` gives: looks at every row. Raises BadInput."""
+        info = self.inspect()
+        arrays = self.read()
+        return merged(info.known, report(arrays, len(info.classes))), arrays
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +56,11 @@ class DataReport(TypedDict, total=False):
     dropped: why rows of the files were left out → how many. read: how the files were read where
     that is not plain from them, a sentence each ("path: semicolons between cells"). warnings: what
     may spoil results, a sentence each. sample: the first rows as the files have them, cell by cell
-    under `sample_names`.
+    under `sample_names`. shape: of what a model is given, as in `DataInfo`.
     """
 
     kind: str
+    shape: list[int]
     classes: list[str]
     train: Part
     test: Part
@@ -123,6 +124,14 @@ def fingerprints(rows: np.ndarray) -> list[bytes]:
         seen.update(row)
         prints.append(seen.digest())
     return prints
+
+
+def merged(known: DataReport, counts: Mapping[str, Any]) -> DataReport:
+    """What planning knew, and the counts of all rows with what they warn of."""
+    before = cast(dict[str, Any], known)
+    parts = {part: {**before.get(part, {}), **counts[part]} for part in ("train", "test")}
+    warnings = [*known.get("warnings", []), *filter(None, [warning(dict(counts))])]
+    return cast(DataReport, {**known, **counts, **parts, "warnings": warnings})
 
 
 def warning(told: dict[str, Any]) -> str | None:

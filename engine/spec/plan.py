@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.spec.component import (
-    Component,
-)
+from engine.spec.component import Component, Data, DataInfo
+from engine.spec.data_line import sound
+from engine.spec.data_report import DataReport
 from engine.spec.errors import BadInput
 from engine.spec.estimate import Estimate, estimate
 from engine.spec.experiment import Experiment
 from engine.spec.keys import digest, package_version
 from engine.spec.planned import Cell, Plan, Search, Stage
 from engine.spec.presets import settings
+from engine.spec.registry import component_name
 from engine.spec.setting import Setting
 
 # Raise a stage's number when its code would give other bytes for the same config.
@@ -44,13 +45,21 @@ def make_plan(
         try:
             info = setting.data.inspect()
             told = Setting(planner, label, setting, info)
+            planner.reports[told.data_key] = sound(info.known)
             before = set(planner.stages)
             told.expand()
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from None
         found = estimate(told, frozenset(planner.stages.keys() - before))
         planner.estimates += [found] if found is not None else []
-    return Plan(planner.stages, planner.cells, planner.searches, planner.estimates, planner.remarks)
+    return Plan(
+        planner.stages,
+        planner.cells,
+        planner.searches,
+        planner.estimates,
+        planner.remarks,
+        planner.reports,
+    )
 
 
 class Planner:
@@ -64,6 +73,18 @@ class Planner:
         self.searches: list[Search] = []
         self.estimates: list[Estimate] = []
         self.remarks: list[str] = []
+        self.reports: dict[str, DataReport] = {}
+
+    def add_data(self, data: Data, info: DataInfo) -> str:
+        """The stage that reads a data set."""
+        return self.add(
+            "data",
+            f"data {component_name(type(data))}",
+            {"data": data.model_dump(mode="json"), "digest": info.digest, "classes": info.classes},
+            {},
+            component=data,
+            identity={"data": data.identity(), "digest": info.digest, "classes": info.classes},
+        )
 
     def add(
         self,

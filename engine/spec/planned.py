@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.spec.data_report import DataReport
     from engine.spec.estimate import Estimate
 
 Config = dict[str, Any]
+REPORTS = "reports"  # the key of a plan's JSON that decides nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,9 @@ class Plan:
     estimates: list[Estimate] = field(default_factory=list, compare=False)
     # What a person should look at before it runs, a sentence each; not kept with a run.
     remarks: list[str] = field(default_factory=list, compare=False)
+    # Data stage → what was known of its data before they were read: for people, and no part of what
+    # names a run. Runs of before lack it; an imported one's is a stranger's (`data_line.sound`).
+    reports: dict[str, DataReport] = field(default_factory=dict, compare=False)
 
     @property
     def tee(self) -> float:
@@ -112,6 +117,8 @@ class Plan:
         }
         if self.searches:
             told["searches"] = [asdict(search) for search in self.searches]
+        if self.reports:
+            told[REPORTS] = self.reports
         return told
 
     @staticmethod
@@ -119,7 +126,13 @@ class Plan:
         stages = [Stage(**s | {"after": tuple(s["after"])}) for s in told["stages"]]
         cells = [Cell(**c | {"cost_keys": tuple(c["cost_keys"])}) for c in told["cells"]]
         searches = [Search.from_json(s) for s in told.get("searches", [])]
-        return Plan({stage.key: stage for stage in stages}, cells, searches)
+        reports = told.get(REPORTS)
+        return Plan(
+            {stage.key: stage for stage in stages},
+            cells,
+            searches,
+            reports=reports if isinstance(reports, dict) else {},
+        )
 
 
 def shown(config: Mapping[str, Any]) -> str:

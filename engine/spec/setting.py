@@ -86,14 +86,7 @@ class Setting:
         self.attacks: list[tuple[str, str, Attack]] = []  # name, variant's label, config
         self.baselines: list[Attack] = []  # not listed, shown beside what is: see Attack.baselines
         data: Data = experiment.data
-        self.data_key = planner.add(
-            "data",
-            f"data {component_name(type(data))}",
-            {"data": data.model_dump(mode="json"), "digest": info.digest, "classes": info.classes},
-            {},
-            component=data,
-            identity={"data": data.identity(), "digest": info.digest, "classes": info.classes},
-        )
+        self.data_key = planner.add_data(data, info)
         self._refuse_kind("model", experiment.model)
         if info.kind != "image" and experiment.train.augment != "none":
             raise BadInput(

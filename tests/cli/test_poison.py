@@ -17,7 +17,8 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from console.cli import app
-from console.poisons import STRIP, Made, _picture
+from console.pictures import STRIP, picture
+from console.poisons import Made
 from engine.spec.poisons import MANIFEST, TENSORS, raw_space, read_poison
 from engine.spec.presets import load
 from tests.helpers import run_plan
@@ -130,7 +131,7 @@ def test_a_tables_row_is_a_strip_in_its_own_units() -> None:
     assert np.array_equal(
         raw_space(np.array([0, 51, 255], dtype=np.uint8)), np.float32([0, 0.2, 1])
     )
-    strip = _picture(row.reshape(13, 1, 1))
+    strip = picture(row.reshape(13, 1, 1))
     assert strip.shape == (STRIP, 13, 3) and np.allclose(strip[2, :, 1], row)
 
 

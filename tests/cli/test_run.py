@@ -54,7 +54,8 @@ def rows_of(shared: Computed) -> list[dict[str, Any]]:
 
 
 def test_the_document_says_what_was_run_and_where(shared: Computed) -> None:
-    assert set(shared.document) == {"run", "status", "home", "rows", "tuning", "warnings"}
+    keys = {"run", "status", "home", "rows", "tuning", "data", "warnings"}
+    assert set(shared.document) == keys
     assert shared.document["status"] == "done"
     assert shared.document["home"] == str(shared.home)
     assert (shared.home / "runs" / shared.run).is_dir()

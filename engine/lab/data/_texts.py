@@ -13,7 +13,7 @@ from pydantic import Field
 from engine.lab.data._labels import classes_of, number
 from engine.lab.data._tokenizers import facts
 from engine.spec.component import Data, DataInfo
-from engine.spec.data_report import DataReport, counted
+from engine.spec.data_report import DataReport, counted, merged
 from engine.spec.errors import BadInput
 from engine.spec.keys import digest
 from engine.spec.registry import component_name
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BPE = "bpe"
 MOST_CLASSES = 100  # more different labels than that, and the column is another one
+SAMPLE, SAMPLE_LENGTH = 5, 300  # texts that a report shows, characters of one
 UNLABELLED, EMPTY = "unlabelled", "empty"  # why a row is dropped
 
 
@@ -271,6 +272,13 @@ class TextData(Data):
                 test={"rows": len(texts.test), "per_class": [tests[label] for label in every]},
                 dropped=dict(texts.dropped),
                 read=list(texts.told),
+                sample_names=["label", "text"],
+                sample=[
+                    [texts.classes[int(label)], text[:SAMPLE_LENGTH]]
+                    for label, text in zip(
+                        texts.train_y[:SAMPLE], texts.train[:SAMPLE], strict=True
+                    )
+                ],
             ),
         )
 
@@ -301,6 +309,11 @@ class TextData(Data):
     @property
     def _name(self) -> str:
         return component_name(type(self))
+
+    def describe(self) -> tuple[DataReport, dict[str, np.ndarray]]:
+        """Texts are compared before they are cut to tokens."""
+        encoded = self.encode()
+        return merged(self.inspect().known, encoded.report), encoded.arrays
 
 
 def _report(

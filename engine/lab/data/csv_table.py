@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -98,6 +99,10 @@ class CSVTable(Data):
         return arrays(table, *split(table, self.test_share, self.limit_train), self.impute)
 
     def _table(self) -> Table:
+        paths = [Path(path).expanduser() for path in (self.path, self.test_path) if path]
+        return _remembered(self.model_dump_json(), tuple(map(_state, paths)))
+
+    def _parsed(self) -> Table:
         reading = Reading(
             self.label, self.header, self.format, self.delimiter, self.encoding,
             self.drop, self.keep,
@@ -109,3 +114,19 @@ class CSVTable(Data):
         ]
         rules = Rules(self.missing, self.impute, self.columns, self.decimal, self.labels)
         return parse(sheets, rules)
+
+
+@lru_cache(maxsize=1)
+def _remembered(data: str, states: tuple[tuple[int, ...] | None, ...]) -> Table:
+    """The table of a `CSVTable`, as JSON; read once in this process while no file changes: a plan
+    and a stage ask for it several times."""
+    return CSVTable.model_validate_json(data)._parsed()
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file's content does."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None  # reading it says why
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
