@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from engine.jobs.datasets import DataSet
 from engine.spec.component import Data
 from engine.spec.data_line import counted, elided, inputs, name, overlap, plain, reason, rows
-from engine.spec.data_report import Column, DataReport, warning
+from engine.spec.data_report import Column, DataReport, warning, without_rows
 from engine.spec.errors import BadInput
 from engine.spec.registry import find
 
@@ -23,9 +23,14 @@ CELL, WIDE_CELL, FEW = 20, 72, 3  # a cell of the first rows; of up to FEW colum
 SENTENCE = 400
 
 
-def page(one: DataSet, source: dict[str, Any], how: str, width: int = WIDTH) -> list[str]:
-    """All there is to tell. `source` is the data's table of a preset, `how` where this was learned."""
-    report = one.report
+def page(
+    one: DataSet, source: dict[str, Any], how: str, width: int = WIDTH, to_share: bool = False
+) -> list[str]:
+    """All there is to tell. `source` is the data's table of a preset, `how` where this was learned.
+
+    A page `to_share` has no rows of the data, and leaves warnings to those of the stages.
+    """
+    report = without_rows(one.report) if to_share else one.report
     facts = [
         ("source", _source(source)),
         ("", _origin(source)),
@@ -40,7 +45,8 @@ def page(one: DataSet, source: dict[str, Any], how: str, width: int = WIDTH) -> 
         ("cut", _cut(report)),
     ]
     lines = [text for key, value in facts if value for text in _fact(key, value, width)]
-    for part in (_classes(report), _columns(report, width), _warnings(report, width)):
+    warnings = [] if to_share else _warnings(report, width)
+    for part in (_classes(report), _columns(report, width), warnings):
         lines += ["", *part] if part else []
     sample = _sample(report, width)
     return lines + (["", *sample] if sample else [])

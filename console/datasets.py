@@ -57,8 +57,8 @@ class Told:
     how: str
     take: Take
 
-    def lines(self, width: int = WIDTH) -> list[str]:
-        return page(self.one, self.source, self.how, width)
+    def lines(self, width: int = WIDTH, to_share: bool = False) -> list[str]:
+        return page(self.one, self.source, self.how, width, to_share)
 
 
 def show_data(
@@ -103,9 +103,9 @@ def _print(found: Sequence[Told]) -> None:
                 console().print(part)
 
 
-def full_text(run: Run, width: int = WIDTH) -> str:
+def full_text(run: Run, width: int = WIDTH, to_share: bool = False) -> str:
     """All data sets of a run, without pictures. Raises BadInput."""
-    pages = [[title(told.one, told.source), *told.lines(width)] for told in of_run(run)]
+    pages = [[title(one.one, one.source), *one.lines(width, to_share)] for one in of_run(run)]
     return "\n\n".join("\n".join(lines) for lines in pages)
 
 

@@ -125,7 +125,8 @@ def _data_lines(run: Run) -> list[str]:
 def _data(run: Run) -> str:
     """The data in full, as far as they were read; the lines above tell them in short."""
     return _section(
-        "Data", f"<details open><summary>In full</summary>{_pre(full_text(run))}</details>"
+        "Data",
+        f"<details open><summary>In full</summary>{_pre(full_text(run, to_share=True))}</details>",
     )
 
 

@@ -43,7 +43,8 @@ RUN_FILES = frozenset(
      "supervisor.log", "workers.log"}
 )  # fmt: skip
 ATTEMPT_FILES = frozenset({"events.jsonl", "exit.json", "output.log"})
-READ = re.compile(r".+\.json|scores\.safetensors")  # artifacts that results and console read
+# Artifacts that results and console read, but for rows of the data.
+READ = re.compile(r"(?!sample\.json$).+\.json|scores\.safetensors")
 _OBJECT = re.compile(r"objects/(?P<key>[0-9a-f]{64})/(?P<name>[^/]+)")
 _TRIED = re.compile(r"run/attempts/(?P<attempt>[^/]+)/(?P<name>[^/]+)")
 

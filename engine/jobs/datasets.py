@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from engine.jobs.runs import Run
     from engine.spec.planned import Plan, Stage
 
-FACTS, TOKENS = "data.json", "tokens.json"  # what a data stage leaves; tokens only of texts
+# What a data stage leaves; tokens only of texts, a sample of texts and tables.
+FACTS, TOKENS, SAMPLE = "data.json", "tokens.json", "sample.json"
 NAMED, NAME = 3, 60  # settings that a line names, characters of one
 LINES = 8  # of a grid over data
 
@@ -75,7 +76,15 @@ def stored(store: Store, key: str, known: DataReport) -> DataReport | None:
     own = sound({"classes": facts.get("classes"), "shape": facts.get("shape")})
     # Stages of before tell neither what they are of nor how they were read.
     kind: DataReport = {"kind": _kind(own.get("shape", []), texts)}
-    return {**kind, **own, **known, **sound(facts.get("report"))}
+    return {**kind, **own, **known, **sound(facts.get("report")), **_sample(store, key)}
+
+
+def _sample(store: Store, key: str) -> DataReport:
+    """The first rows; an excerpt and stages of before do not have them."""
+    try:
+        return sound(json.loads(store.open_verified(key, SAMPLE)))
+    except (Damaged, ValueError, RecursionError):
+        return {}
 
 
 def lines(found: Sequence[DataSet]) -> list[str]:

@@ -39,7 +39,7 @@ from engine.lab.tuning import CHOICE, TRIAL, decide, score_on
 from engine.lab.unlearning import unlearn
 from engine.lab.views import Rows
 from engine.spec.component import Attack, Audit, Data, Method
-from engine.spec.data_report import merged, report
+from engine.spec.data_report import merged, report, without_rows
 from engine.spec.experiment import Train
 from engine.spec.keys import digest
 
@@ -47,7 +47,8 @@ LEAST_STD = 0.1  # of a table's column, whose values span [0, 1]
 
 
 def run_data(config: Config, ctx: Context) -> float:
-    """Decode a data set once. → pixels.safetensors, data.json, of texts also tokens.json"""
+    """Decode a data set once. → pixels.safetensors, data.json; of tables and texts
+    sample.json, of texts also tokens.json"""
     data = component_of("data", config["data"], Data)
     info = data.inspect()
     if info.digest != config["digest"]:
@@ -68,7 +69,9 @@ def run_data(config: Config, ctx: Context) -> float:
     save_tensors(ctx.folder, PIXELS, arrays)
     mean, std = ([], []) if isinstance(data, TextData) else _scale(arrays["train_x"])
     facts = {"shape": shape, "classes": config["classes"], "mean": mean, "std": std}
-    save_json(ctx.folder, "data.json", facts | {"report": whole})
+    save_json(ctx.folder, "data.json", facts | {"report": without_rows(whole)})
+    if rows := {key: whole[key] for key in ("sample_names", "sample") if key in whole}:
+        save_json(ctx.folder, "sample.json", rows)  # a file of its own, which archives leave out
     return 0.0
 
 

@@ -126,6 +126,12 @@ def fingerprints(rows: np.ndarray) -> list[bytes]:
     return prints
 
 
+def without_rows(report: DataReport) -> DataReport:
+    """What may leave the machine with a plan, an archive or a page: no row of anybody's data."""
+    told = {k: v for k, v in report.items() if k not in ("sample", "sample_names")}
+    return cast(DataReport, told)
+
+
 def merged(known: DataReport, counts: Mapping[str, Any]) -> DataReport:
     """What planning knew, and the counts of all rows with what they warn of."""
     before = cast(dict[str, Any], known)

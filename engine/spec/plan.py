@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.spec.component import Component, Data, DataInfo
 from engine.spec.data_line import sound
-from engine.spec.data_report import DataReport
+from engine.spec.data_report import DataReport, without_rows
 from engine.spec.errors import BadInput
 from engine.spec.estimate import Estimate, estimate
 from engine.spec.experiment import Experiment
@@ -45,7 +45,7 @@ def make_plan(
         try:
             info = setting.data.inspect()
             told = Setting(planner, label, setting, info)
-            planner.reports[told.data_key] = sound(info.known)
+            planner.reports[told.data_key] = without_rows(sound(info.known))
             before = set(planner.stages)
             told.expand()
         except BadInput as error:

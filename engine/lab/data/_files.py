@@ -25,6 +25,11 @@ OTHERS = (
 )
 
 
+def key_of(where: str) -> str:
+    """The key in the words of errors, without the path: what goes into reports, which travel."""
+    return where.partition(" = ")[0]
+
+
 def form_of(path: Path, form: Format | None, where: str, default: Format | None = None) -> Format:
     """What `form` or the file's ending says; `default` for endings that say nothing. Raises
     BadInput."""

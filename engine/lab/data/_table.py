@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from engine.lab.data._columns import MOST_CATEGORIES, Features, Kind, columns_of
+from engine.lab.data._files import key_of
 from engine.lab.data._labels import Classes, classes_of
 from engine.lab.data._numbers import POINT, Decimal, is_gap
 from engine.lab.data._sheet import Sheet
@@ -87,7 +88,7 @@ def parse(sheets: Sequence[Sheet], rules: Rules) -> Table:
     _check_classes(found, first)
     labels = np.array([found.index[written[row]] for row in keep], dtype=np.int64)
     names, blocks, columns = _encoded(features, keep, first.where)
-    told = [*(f"{s.where}: {text}" for s in sheets for text in s.told), *read, *found.told]
+    told = [*(f"{key_of(s.where)}: {text}" for s in sheets for text in s.told), *read, *found.told]
     table_report = DataReport(
         kind="table",
         classes=list(found.names),
@@ -218,7 +219,7 @@ def _header_warning(sheet: Sheet, features: Sequence[Features], labels: Sequence
         return []
     shown = ", ".join(sheet.names[:4])
     return [
-        f"{sheet.where}: the names of the columns ({shown}, …) look like a row of data; "
+        f"{key_of(sheet.where)}: the names of the columns ({shown}, …) look like a row of data; "
         "data.header = false reads them as one."
     ]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from engine.lab.data._files import key_of
 from engine.lab.data._labels import classes_of, number
 from engine.lab.data._tokenizers import facts
 from engine.spec.component import Data, DataInfo
@@ -124,7 +125,10 @@ def gathered(
             ([texts[row] for row in np.flatnonzero(mine)], labels[mine]) for mine in (~held, held)
         ]
     (first, first_y), (second, second_y) = parts
-    told = [*(f"{source.where}: {text}" for source, _ in kept for text in source.told), *found.told]
+    told = [
+        *(f"{key_of(source.where)}: {text}" for source, _ in kept for text in source.told),
+        *found.told,
+    ]
     return Texts(first, first_y, second, second_y, found.names, dict(dropped), tuple(told))
 
 
