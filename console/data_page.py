@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from engine.jobs.datasets import DataSet
 from engine.spec.component import Data
 from engine.spec.data_line import counted, elided, inputs, name, overlap, plain, reason, rows
-from engine.spec.data_report import Column, DataReport, warning, without_rows
+from engine.spec.data_report import Column, DataReport, warnings_in, without_rows
 from engine.spec.errors import BadInput
 from engine.spec.registry import find
 
@@ -167,15 +167,9 @@ def _more(found: Sequence[object], word: str, plural: str) -> list[str]:
 
 
 def _warnings(report: DataReport, width: int) -> list[str]:
-    found = report.get("warnings")
-    if found is None:  # a report of before
-        try:
-            found = list(filter(None, [warning(dict(report))]))
-        except KeyError:
-            found = []
     told = [
         line
-        for text in dict.fromkeys(found)
+        for text in dict.fromkeys(warnings_in(report))
         for line in textwrap.wrap(
             plain(text, SENTENCE), max(width, 40), initial_indent="- ", subsequent_indent="  "
         )

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from console.estimating import estimated, estimates
 from console.output import console, say, say_json
+from console.warnings_view import warning_lines
 from engine.jobs.backends.slurm import width as on_slurm
 from engine.jobs.datasets import data_sets
 from engine.jobs.datasets import lines as data_lines
 from engine.jobs.devices import Resources, fast_bf16
 from engine.jobs.home import Home, resolve_home
+from engine.jobs.stage_warnings import one_line
 from engine.jobs.store import Store
 from engine.jobs.survey import survey
+from engine.spec.data_report import warnings_in
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
 from engine.spec.plan import make_plan
@@ -117,6 +120,8 @@ def show_plan(
     console().print(table)
     for text in data_lines(data):
         say(text)
+    for text in warning_lines(Counter(t for one in data for t in warnings_in(one.report))):
+        say(one_line(text))
     say(
         f"{len(plan.cells)} measurements; {plan.tee:.4g} TEE in all, {todo:.4g} to do, on "
         f"{planned.width} × {planned.kind}. "

@@ -13,7 +13,7 @@ from engine.jobs.records import Record
 from engine.jobs.runs import ATTEMPT, Run
 from engine.jobs.stage_warnings import Tally, distinct
 from engine.jobs.store import Damaged, Store
-from engine.spec.data_report import warning
+from engine.spec.data_report import warnings_in
 
 
 def warnings_of(found: Iterable[Run]) -> Tally:
@@ -61,9 +61,7 @@ def warnings_of_attempt(folder: Path) -> tuple[str, ...]:
 def _of_report(store: Store, key: str) -> tuple[str, ...]:
     try:
         report = json.loads(store.open_verified(key, "data.json"))["report"]
-        told = report["warnings"] if "warnings" in report else [warning(report)]
-        texts = told if isinstance(told, list) else []
-        return distinct(text for text in texts if isinstance(text, str))
+        return distinct(text for text in warnings_in(report) if isinstance(text, str))
     except (Damaged, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ()  # of an even older version, or not of ours
 

@@ -140,6 +140,16 @@ def merged(known: DataReport, counts: Mapping[str, Any]) -> DataReport:
     return cast(DataReport, {**known, **counts, **parts, "warnings": warnings})
 
 
+def warnings_in(report: Mapping[str, Any]) -> list[str]:
+    """What a report warns of; of one of before, which has no such key, what its counts tell."""
+    if "warnings" in report:
+        return list(report["warnings"])
+    try:
+        return list(filter(None, [warning(dict(report))]))
+    except KeyError:  # counts that nobody has made yet
+        return []
+
+
 def warning(told: dict[str, Any]) -> str | None:
     """One line for people when a report shows something that spoils results."""
     found = []
