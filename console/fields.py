@@ -159,7 +159,7 @@ def _field(key: str, info: FieldInfo, grid: bool) -> Field:
     if isinstance(default, BaseModel):
         default = default.model_dump(mode="json", exclude_none=True)
     takes = _takes(kind, words, origins, scalar)
-    if kind == "table" and inner == {str}:
+    if kind == "table" and all(one is str or get_origin(one) is Literal for one in inner):
         takes = 'table of texts: { "a" = "b" }'
     if tables:
         takes = f"table of {', '.join(tables[0].model_fields)}"

@@ -12,18 +12,31 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import BeforeValidator
 
 from engine.spec.errors import BadInput
 
 DELIMITERS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)", " ": "spaces"}
+WORDS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "space": " "}
 LONGEST = 2**31 - 1  # characters of one cell
 UNCLOSED = (
     "a cell opens with a quote that is not closed where the cell ends; a quote that is part of a "
     'cell is written as "" in a quoted cell'
 )
 SEP = re.compile(r"sep=(.)\r?\n")  # a first line by which spreadsheets tell each other
+
+
+def _delimiter(told: object) -> object:
+    found = WORDS.get(told, told) if isinstance(told, str) else told
+    if isinstance(found, str) and (len(found) != 1 or found in '"\r\n'):
+        raise ValueError(f"must be one character, or one of {', '.join(WORDS)}")
+    return found
+
+
+Delimiter = Annotated[str, BeforeValidator(_delimiter)]
 
 
 class Record(NamedTuple):

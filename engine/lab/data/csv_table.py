@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from engine.lab.data._columns import Kind
+from engine.lab.data._delimited import Delimiter
 from engine.lab.data._files import Format, known_encoding
 from engine.lab.data._numbers import Decimal
 from engine.lab.data._sheet import Place, Reading, sheet_of
@@ -32,8 +33,8 @@ class CSVTable(Data):
         default=None, description="Column of classes, its name or its place; default: the last."
     )
     header: bool = Field(default=True, description="Whether the first line names the columns.")
-    delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Between cells; default: found."
+    delimiter: Delimiter | None = Field(
+        default=None, description='Between cells, or "tab"; default: found.'
     )
     decimal: Decimal | None = Field(
         default=None, description="The decimal sign; default: found, where it is plain."

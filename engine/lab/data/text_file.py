@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from engine.lab.data._delimited import Delimiter
 from engine.lab.data._files import Format, known_encoding
 from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data._texts import Source, TextData, Texts, gathered
@@ -27,11 +28,8 @@ class TextFile(TextData):
     header: bool | None = Field(
         default=None, description="Whether the first line names columns; default: if it does."
     )
-    delimiter: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=1,
-        description="Between the cells of CSV; default: found.",
+    delimiter: Delimiter | None = Field(
+        default=None, description='Between the cells of CSV, or "tab"; default: found.'
     )
     encoding: str = Field(
         default="utf-8", description="Of TSV, CSV and JSON; a byte order mark tells it as well."
