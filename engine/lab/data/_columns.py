@@ -212,6 +212,8 @@ def _row_numbers(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[s
             problems.append(
                 f"{sheets[0].where}: column {column.name!r} {why}, which gives classes away where "
                 f"rows are sorted; data.drop = {key} leaves it out, data.keep = {key} reads it."
+                + ' Texts are read by data.name = "text-file".'
+                * (not column.numeric)
             )
     return problems
 

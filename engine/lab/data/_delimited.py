@@ -99,12 +99,15 @@ def delimited(text: str, where: str, delimiter: str | None = None, usual: str = 
         told.append(f"line 1, {found[0].strip()}, says what stands between cells")
     fit: list[tuple[str, list[Record]]] = []
     unfit: list[_Unfit] = []
-    for candidate in (delimiter,) if delimiter else DELIMITERS:
+    others = [one for one in DELIMITERS if one != usual]
+    for candidate in (delimiter,) if delimiter else (usual, *others):
         result = _fitting(text, candidate, skipped)
         if isinstance(result, _Unfit):
             unfit.append(result)
-        else:
-            fit.append((candidate, result))
+            continue
+        fit.append((candidate, result))
+        if candidate == usual == "\t":  # .tsv says it; .csv is used for all of them
+            break
     if not fit:
         worst = max(unfit, key=lambda one: (one.agreeing, one.delimiter == usual))
         if worst.agreeing == 0 and delimiter is None and text.strip():

@@ -16,6 +16,7 @@ from engine.lab.data._records import ABSENT, Records, json_records, parquet_reco
 from engine.spec.errors import BadInput, nearest
 
 Place = str | int  # a column, by its name or by its place from 0
+LABEL_NAMES = ("label", "labels", "class", "target", "y")  # usual ones of the column of classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,10 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a person says a file is to be read; None: as the file itself suggests."""
+    """How a person says a file is to be read; None: as the file itself suggests.
+
+    The `second` file need not have the columns to drop: those who cut off test rows often did.
+    """
 
     label: Place | None = None
     header: bool = True
@@ -68,6 +72,7 @@ class Reading:
     encoding: str = "utf-8"
     drop: tuple[Place, ...] = ()
     keep: tuple[Place, ...] = ()
+    second: bool = False
 
 
 @dataclass(slots=True)
@@ -165,8 +170,8 @@ def _chosen(raw: _Raw, where: str, reading: Reading) -> Sheet:
     """Without dropped and empty nameless columns; every other one must have a name, or be kept."""
     names = list(raw.names)
     twins = sorted({name for name in names if name and names.count(name) > 1})
-    drop = set(_places(reading.drop, names, "drop", where))
-    keep = set(_places(reading.keep, names, "keep", where))
+    drop = set(_places(reading.drop, names, "drop", where, strict=not reading.second))
+    keep = set(_places(reading.keep, names, "keep", where, strict=not reading.second))
     if twins and not all(at in drop for at, name in enumerate(names) if name == twins[0]):
         hint = " If the file has no header, data.header = false." if _is_like_data(names) else ""
         raise BadInput(f"{where}: two columns are called {twins[0]!r}.{hint}")
@@ -189,6 +194,14 @@ def _chosen(raw: _Raw, where: str, reading: Reading) -> Sheet:
     left = [at for at in range(len(names)) if at not in drop]
     kept = [names[at] for at in left]
     label = reading.label
+    if label is None:
+        likely = [name for name in kept if name.lower() in LABEL_NAMES]
+        if likely and likely[-1] != kept[-1]:
+            raise BadInput(
+                f"{where}: the last column is {kept[-1]!r}, and there is {likely[-1]!r}; data.label "
+                "says which holds the classes."
+            )
+        told.append(f"labels in the last column, {kept[-1]!r}")
     if isinstance(label, int) or (label not in kept and str(label).isdecimal()):
         place = int(str(label))
         if place not in left:
@@ -220,15 +233,17 @@ def _label_place(names: list[str], label: Place | None, where: str) -> int:
     return names.index(label)
 
 
-def _places(wanted: Sequence[Place], names: Sequence[str], key: str, where: str) -> list[int]:
-    """Positions of columns told by name or by place from 0. Raises BadInput."""
+def _places(
+    wanted: Sequence[Place], names: Sequence[str], key: str, where: str, strict: bool
+) -> list[int]:
+    """Positions of columns told by name or by place from 0. Raises BadInput if `strict`."""
     found = []
     for one in wanted:
         if isinstance(one, int) and one < len(names):
             found.append(one)
         elif one in names:
             found += [at for at, name in enumerate(names) if name == one]
-        else:
+        elif strict:
             guess = nearest(str(one), names)
             hint = f" Did you mean {guess!r}?" if guess else ""
             raise BadInput(

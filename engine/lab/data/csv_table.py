@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -109,7 +110,11 @@ class CSVTable(Data):
             self.drop, self.keep,
         )  # fmt: skip
         sheets = [
-            sheet_of(Path(path).expanduser(), f"data.{key} = {path!r}", reading)
+            sheet_of(
+                Path(path).expanduser(),
+                f"data.{key} = {path!r}",
+                replace(reading, second=key == "test_path"),
+            )
             for key, path in (("path", self.path), ("test_path", self.test_path))
             if path is not None
         ]
