@@ -123,21 +123,25 @@ def _delimited(rng: random.Random, made: Made, folder: Path) -> Written:
         text, line = f"sep={delimiter}{end}" if told else "", 1 + told
         own = [_row([c.name for c in columns], delimiter, style)] if made.header else []
         own += [_row([_padded(rng, c, r) for c in columns], delimiter, style) for r in rows]
+        raw: list[str] = []
         for number, row in enumerate(own):
             if not made.header or number:
                 written.lines.append(line)
             between = ", " if spaced else delimiter
             full = between.join(row) + end
             if rng.random() < 0.03 and (number or made.header):
-                full += rng.choice((end, delimiter * (len(row) - 1) + end))
+                blank = rng.choice((end, delimiter * (len(row) - 1) + end))
+                full += blank
+                raw.append(blank)
             text += full
+            raw.append(between.join(row))
             line += _ends(full)
         if rng.random() < 0.2:
             text += end * rng.randint(1, 3)
         elif rng.random() < 0.3 and made.columns[-1].name:
             text = text.removesuffix(end)
         if not told:
-            _other_delimiters(own, written)
+            _other_delimiters([row for row in raw if row.strip()], written)
         path = folder / f"{'test' if part else 'train'}.{ending}"
         encoding, key = _encodable(text, encoding, key)
         mark = "\ufeff" if encoding == "utf-16-be" else ""
@@ -172,9 +176,8 @@ def _encodable(text: str, encoding: str, key: bool) -> tuple[str, bool]:
     return encoding, key
 
 
-def _other_delimiters(records: list[list[str]], written: Written) -> None:
+def _other_delimiters(rows: list[str], written: Written) -> None:
     """Names and cells may leave it open which of two delimiters it is."""
-    rows = [written.delimiter.join(row) for row in records]
     for other in set(DELIMITERS) - {written.delimiter}:
         counts = {row.count(other) for row in rows}
         if 0 in counts:

@@ -101,9 +101,9 @@ def troubles(made: Made, written: Written, settings: Settings) -> dict[str, str]
         where = rf": column {re.escape(repr(name))}"
         if column.trouble in ("mixed", "number-like") and not by_hand(name, settings):
             found[name] = rf"(line|row) \d+{where}: .*data\.columns"
-        elif column.trouble == "unclear" and "," in "".join(c.written for c in column.cells):
-            if not signs and "decimal" not in settings and not column.typed:
-                found[name] = rf"(line|row) \d+{where}: .* may be .*data\.decimal"
+        commas = any("," in cell.written for cell in column.cells)
+        if column.trouble == "unclear" and commas and not signs and "decimal" not in settings:
+            found[name] = rf"(line|row) \d+{where}: .* may be .*data\.decimal"
     if not found:
         for column, name in columns:
             kept = name in keep or (not column.name and made.place(column) in keep)

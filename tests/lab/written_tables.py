@@ -119,7 +119,9 @@ def numbers(rng: random.Random, rows: int, decimal: str) -> Column:
         if style == "whole":
             plain = str(rng.randint(0, 60))
         elif style == "exponent":
-            plain = f"{rng.randint(1, 9)}.{rng.randint(1, 99)}e{rng.choice(('-3', '+2', '5', '-12'))}"
+            plain = (
+                f"{rng.randint(1, 9)}.{rng.randint(1, 99)}e{rng.choice(('-3', '+2', '5', '-12'))}"
+            )
         elif style == "grouped whole":  # two groups: no fraction is written like that
             plain = str(rng.randint(1_000_000, 9_000_000) if row < 3 else rng.randint(0, 99_999))
         elif style == "spaced":
@@ -198,7 +200,9 @@ def counting(rng: random.Random, rows: int, first: int) -> Column:
 
 def labels(rng: random.Random, rows: int, first: int, typed: bool) -> Labels:
     """Every class stands in the first rows of both files."""
-    style = rng.choice(("numbers", "numbers", "words", "words", "words", "spaced", "twins", "twins"))
+    style = rng.choice(
+        ("numbers", "numbers", "words", "words", "words", "spaced", "twins", "twins")
+    )
     if style == "numbers":
         found = rng.sample(range(-1, 12), rng.randint(2, 4))
         cells = [_label_number(rng, found[row % len(found)]) for row in range(rows)]
