@@ -124,7 +124,7 @@ def test_a_header_that_is_a_row_is_warned_of_and_the_key_reads_it(tmp_path: Path
 
 def test_a_header_that_would_be_a_class_is_refused(tmp_path: Path) -> None:
     text = lines([f"text {n}" for n in range(ROWS)], Y, names="review_text,stars")
-    with pytest.raises(BadInput, match="line 1 was read as a row.*'stars'.*data.header = true"):
+    with pytest.raises(BadInput, match=r"line 1 was read as a row.*'stars'.*data\.header = true"):
         TextFile(path=save(tmp_path, text)).texts()
     data = TextFile(path=save(tmp_path, text), header=True, text="review_text", label="stars")
     assert data.texts().classes == ("0", "1")

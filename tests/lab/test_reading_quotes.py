@@ -52,8 +52,8 @@ def test_a_quote_that_swallows_rows_is_refused_with_the_line_where_it_begins(
 @pytest.mark.xfail(strict=True, reason="rows that end at the quote count less than those of commas")
 def test_a_lone_quote_among_semicolons_and_decimal_commas_is_named(tmp_path: Path) -> None:
     notes = ("ok", '"ok')
-    body = "".join(f"{notes[n == 9]};{n % 7},5;{n % 2}\n" for n in range(20))
-    (tmp_path / "t.csv").write_text("note;x;risk\n" + body)
+    body = "".join(f"{n % 7},5;{notes[n == 9]};{n % 2}\n" for n in range(20))
+    (tmp_path / "t.csv").write_text("x;note;risk\n" + body)
     with pytest.raises(BadInput, match=r"line 11\b.*quote"):
         CSVTable(path=str(tmp_path / "t.csv")).inspect()
 
