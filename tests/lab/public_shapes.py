@@ -9,11 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-ADULT_NAMES = (
-    "age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex,"
-    "capital-gain,capital-loss,hours-per-week,native-country,income"
-)
-
 
 def _adult(rng: random.Random, count: int, stop: str) -> list[str]:
     rows = []
