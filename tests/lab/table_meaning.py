@@ -82,10 +82,11 @@ def meant(made: Made, settings: Settings) -> Meaning:
 
 
 def troubles(made: Made, written: Written, settings: Settings) -> dict[str, str]:
-    """Why the rules refuse the table: what → a pattern that its refusal fits. They are told one
-    layer after the other: the file, the columns' names, the columns, their gaps, the labels."""
+    """Why the rules refuse the table: what → a pattern that its line of the refusal fits. The file
+    comes first, then the columns' names, then all the rest at once."""
     found: dict[str, str] = {}
-    if written.ambiguous and "delimiter" not in settings:
+    tabs = written.delimiter == "\t" and written.paths[0].suffix == ".tsv"
+    if written.ambiguous and not tabs and "delimiter" not in settings:
         return {"delimiter": r"every row has the same number of cells.*data\.delimiter"}
     keep = settings.get("keep", [])
     for at, column in enumerate(made.columns):
@@ -101,20 +102,19 @@ def troubles(made: Made, written: Written, settings: Settings) -> dict[str, str]
         where = rf": column {re.escape(repr(name))}"
         if column.trouble in ("mixed", "number-like") and not by_hand(name, settings):
             found[name] = rf"(line|row) \d+{where}: .*data\.columns"
-        commas = any("," in cell.written for cell in column.cells)
-        if column.trouble == "unclear" and commas and not signs and "decimal" not in settings:
-            found[name] = rf"(line|row) \d+{where}: .* may be .*data\.decimal"
-    if not found:
-        for column, name in columns:
-            kept = name in keep or (not column.name and made.place(column) in keep)
-            if column.trouble == "counts" and not kept:
-                where = rf": column {re.escape(repr(name))}"
-                found[name] = rf"{where} .*gives classes away.*data\.drop.*data\.keep"
-    if found:
-        return found
-    found = _gap(made, written, settings, columns)
+        if column.trouble == "unclear" and not signs and "decimal" not in settings:
+            cells = [cell.written.strip() for cell in column.cells if cell.value is not None]
+            commas = any("," in cell for cell in cells)
+            whole = any(re.fullmatch(r"[+-]?\d+", cell) for cell in cells)
+            if commas or whole or written.delimiter == ";":
+                found[name] = rf"(line|row) \d+{where}: .* may be .*data\.decimal"
+        kept = name in keep or (not column.name and made.place(column) in keep)
+        if column.trouble == "counts" and not kept:
+            where = rf": column {re.escape(repr(name))}"
+            found[name] = rf"{where} .*gives classes away.*data\.drop.*data\.keep"
+    found |= _gap(made, written, settings, columns)
     label = made.columns[made.label]
-    if not found and isinstance(label, Labels) and label.twins and "labels" not in settings:
+    if isinstance(label, Labels) and label.twins and "labels" not in settings:
         rows = complete(made, settings)
         if _alike({label.cells[row].written for row in rows}):
             found["labels"] = r"labels .* differ only in .*data\.labels"

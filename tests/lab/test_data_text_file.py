@@ -218,7 +218,7 @@ GOOD = tsv(TRAPS)
         (GOOD, {"text": 0, "label": 2}, "data.label = 2: .* no such column. .*2 columns, 0 to 1"),
         (GOOD, {"text": 1, "label": 1}, "the same column"),
         (GOOD, {"label": 1}, "which column is the text"),
-        ("a\tb\tc\n1\t2\t3\n", {}, r"which column is the text\? .* 3 columns, 0 to 2"),
+        ("a\tb\tc\n1\t2\t3\n", {}, r"is the text, and which the label\? .* 3 columns, 0 to 2"),
         ("label\tlabel\n1\t2\n", {"text": "label"}, "two columns of that name"),
         ("".join(f"t\t{n}\n" for n in range(101)), {}, "101 different labels"),
         ("a\t1\nb\t1\n", {}, "1 different labels"),

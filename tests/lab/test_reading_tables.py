@@ -69,20 +69,23 @@ def mended(
     lines = told.split("\n")
     assert len(lines) <= len(why), f"refused for nothing: {told}"
     for line in lines:
-        assert any(re.search(pattern, line) for pattern in why.values()), f"{why}\n{told}"
+        if line.startswith("…"):
+            continue
+        what = next((key for key, pattern in why.items() if re.search(pattern, line)), None)
+        assert what is not None, f"{why}\n{told}"
         keys = remedies(line)
-        if "delimiter" in why:
+        if what == "delimiter":
             key, value = "delimiter", written.delimiter
         elif "data.decimal" in line:
             unclear = [column for column, _ in used(made, settings) if column.meant]
             key, value = "decimal", unclear[0].meant
-        elif "labels" in why:
+        elif what == "labels":
             label = made.columns[made.label]
             assert isinstance(label, Labels)
             key, value = keys[1 if label.apart else 0]
         else:
             plain = [k for k in keys if k[0] in REMEDIES]
-            if "gap" in why:  # it stays one: nobody makes words of numbers for the sake of a gap
+            if what == "gap":  # it stays one: nobody makes words of numbers for the sake of a gap
                 plain = [k for k in plain if k[0] != "columns"]
             key, value = rng.choice(plain)
         settings = applied(settings, key, value)

@@ -278,8 +278,7 @@ def table(rng: random.Random, typed: bool) -> Made:
     if rng.random() < 0.3:
         column = unclear(rng, rows, decimal)
         column.cells[1] = column.cells[0]
-        point = any("." in cell.written for cell in column.cells)
-        if deciding == {decimal} or (not deciding and (not point or decimal == ".")):
+        if deciding == {decimal} or not deciding:
             columns.append(column)
     if deciding <= {decimal} and rng.random() < 0.1:
         settings["decimal"] = decimal

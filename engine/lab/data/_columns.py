@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.lab.data._labels import folded, number
 from engine.lab.data._numbers import (
+    INTEGER,
+    NOTATIONS,
     PLAIN,
     Decimal,
     Notation,
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["numeric", "categorical"]
 MOST_CATEGORIES = 100
-MOST_PROBLEMS = 8  # told at once
 FEW = 5  # rows: of fewer, any whole numbers may count the rows by chance
 ID_LIKE = re.compile(
     r"(?:.*[_ -])?(?:id|idx|index|rownum|row|nr|no|unnamed: ?\d+)|.*[a-z]Id|#", re.I
@@ -79,18 +80,25 @@ class Features:
         return np.fromiter(map(self.gaps.__contains__, self.cells), np.bool_, len(self.cells))
 
 
-def columns_of(
-    sheets: Sequence[Sheet],
-    kinds: Mapping[str, Kind],
-    decimal: Decimal | None,
-) -> tuple[list[Features], list[str], list[str]]:
-    """(the columns but the label's, how they were read, warnings).
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns but the label's; how they were read and what to warn of, a sentence each; the
+    problems that leave no table, likewise."""
 
-    `sheets` have equal names. Raises BadInput that tells of every column that is neither.
-    """
+    features: list[Features]
+    told: list[str]
+    warnings: list[str]
+    problems: list[str]
+
+
+def columns_of(
+    sheets: Sequence[Sheet], kinds: Mapping[str, Kind], decimal: Decimal | None
+) -> Columns:
+    """What the columns of some sheets are, which have equal names. Raises BadInput for kinds of
+    columns that are not there."""
     first = sheets[0]
     for name in kinds:
-        if name not in first.names:
+        if name not in (*first.names, *first.raw_names):
             raise BadInput(f"data.columns.{name}: {first.where} has no such column.")
     found: list[Features] = []
     problems: list[str] = []
@@ -98,20 +106,14 @@ def columns_of(
         if at == first.label:
             continue
         cells = [cells[at].strip() for sheet in sheets for _, cells in sheet.rows]
-        column = Features(name, cells, all(at in sheet.typed for sheet in sheets))
-        problem = _settle(column, kinds.get(name), decimal)
+        column = Features(name, cells, any(at in sheet.typed for sheet in sheets))
+        problem = _settle(column, kinds.get(name))
         if problem:
             problems.append(f"{_where(sheets, at, problem.cells)}: column {name!r}: {problem.told}")
         found.append(column)
-    if not problems:
-        problems += _unclear(found, sheets)
-    if not problems:
-        problems += _row_numbers(found, sheets)
-    if problems:
-        more = len(problems) - MOST_PROBLEMS
-        told = problems[:MOST_PROBLEMS] + [f"… and {more} more columns."] * (more > 0)
-        raise BadInput("\n".join(told))
-    return found, _told(found), _warnings(found)
+    problems += _unclear(found, sheets, decimal)
+    problems += _row_numbers(found, sheets)
+    return Columns(found, _told(found, decimal), _warnings(found), problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class _Problem:
     cells: tuple[str, ...]  # one of them stands where the error points at
 
 
-def _settle(column: Features, kind: Kind | None, decimal: Decimal | None) -> _Problem | None:
+def _settle(column: Features, kind: Kind | None) -> _Problem | None:
     """Find gaps and notations of one column; what is left open stays several notations."""
     distinct = column.distinct
     if kind == "categorical":
@@ -128,52 +130,54 @@ def _settle(column: Features, kind: Kind | None, decimal: Decimal | None) -> _Pr
         return None
     plain = [cell for cell in distinct if not is_gap(cell)]
     column.gaps = frozenset(filter(is_gap, distinct))
-    if not plain:
+    among = [cell for cell in plain if not is_gap(cell, True)]
+    if not plain or (kind == "numeric" and not among):
         drop = f"data.drop = [{inline(column.name)}]"
         return _Problem(f"no row has a value; {drop} leaves it out.", tuple(distinct))
-    among = [cell for cell in plain if not is_gap(cell, True)]
-    decimal = None if column.typed else decimal
-    if among and (fit := notations_of(among, decimal)):
-        column.notations = [PLAIN] if column.typed else fit
+    # What was a number in the file is in no notation.
+    possible = (PLAIN,) if column.typed else NOTATIONS
+    if among and (fit := notations_of(among, possible)):
+        column.notations = fit
         column.gaps = frozenset(cell for cell in distinct if is_gap(cell, True))
         return None
-    is_number = {cell: bool(notations_of([cell], decimal)) for cell in among}
+    is_number = {cell: bool(notations_of([cell], possible)) for cell in among}
     numbers = [cell for cell in among if is_number[cell]]
     words = [cell for cell in among if not is_number[cell]]
     likes = [cell for cell in words if is_number_like(cell)]
-    remedy = f'data.columns = {{ {inline(column.name)} = "categorical" }}'
-    if not numbers and not likes and kind is None:
+    if kind is None and not numbers and not likes:
         return None
+    return _neither(column.name, numbers, words, likes)
+
+
+def _neither(
+    name: str, numbers: Sequence[str], words: Sequence[str], likes: Sequence[str]
+) -> _Problem:
+    """What keeps a column from being numeric or categorical; `likes` are words like numbers."""
+    remedy = f"or data.columns = {inline({name: 'categorical'})} makes every value a category"
     if numbers and words:
         odd, rest = (words, "numbers") if len(words) <= len(numbers) else (numbers, "words")
-        return _Problem(
-            f"{_shown(odd)} among {rest}. Mend the cells, or {remedy} makes every value a category.",
-            tuple(odd),
-        )
+        return _Problem(f"{_shown(odd)} among {rest}. Mend the cells, {remedy}.", tuple(odd))
     if likes:
-        return _Problem(
-            f"{_shown(likes)} {'looks' if len(likes) == 1 else 'look'} like numbers or dates and "
-            f"cannot be read as such. Write plain numbers, or {remedy} makes every value a category.",
-            tuple(likes),
-        )
-    if numbers:  # each for itself, but in no one notation
-        return _Problem(
-            f"{_shown(numbers)} are numbers in different notations; data.decimal says which sign is "
-            "the decimal one.",
-            tuple(numbers[-1:]),
-        )
-    return _Problem(
-        f"data.columns says it is numeric, but {_shown(words)} is no number.", tuple(words)
-    )
+        look = "looks" if len(likes) == 1 else "look"
+        told = f"{_shown(likes)} {look} like numbers or dates and cannot be read as such."
+        return _Problem(f"{told} Write plain numbers, {remedy}.", tuple(likes))
+    if numbers:
+        told = f"{_shown(numbers)} are no numbers of one notation."
+        return _Problem(f"{told} Write them in one, {remedy}.", tuple(numbers))
+    told = f"data.columns says it is numeric, but {_shown(words)} is no number."
+    return _Problem(told, tuple(words))
 
 
-def _unclear(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[str]:
-    """Settle columns whose numbers could be read in two ways by those that could not."""
-    signs = {
-        next(iter(decimals))
+def _unclear(
+    columns: Sequence[Features], sheets: Sequence[Sheet], decimal: Decimal | None
+) -> list[str]:
+    """Settle columns whose numbers could be read in two ways: by the person's word, or by those
+    columns that could not."""
+    signs = {decimal} if decimal else {
+        column.notations[0].decimal
         for column in columns
         if column.numeric and not column.typed and _has_sign(column)
-        and len(decimals := {n.decimal for n in column.notations}) == 1
+        and len({n.decimal for n in column.notations}) == 1
     }  # fmt: skip
     problems = []
     for column in columns:
@@ -181,7 +185,7 @@ def _unclear(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[str]:
             continue
         if len(signs) == 1:
             column.notations = [n for n in column.notations if n.decimal in signs][:1]
-        elif not signs and PLAIN in column.notations:
+        elif not signs and PLAIN in column.notations and not _looks_grouped(column, sheets[0]):
             column.notations = [PLAIN]
         else:
             cell = next(c for c in column.present if not c.lstrip("+-").isdigit())
@@ -194,6 +198,12 @@ def _unclear(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[str]:
     return problems
 
 
+def _looks_grouped(column: Features, sheet: Sheet) -> bool:
+    """Whether points with three digits behind each may set thousands apart (950, 1.020): whole
+    numbers stand beside them, or semicolons between cells tell of decimal commas."""
+    return sheet.delimiter == ";" or any(map(INTEGER.fullmatch, column.present))
+
+
 def _has_sign(column: Features) -> bool:
     """Whether a decimal sign or a sign between thousands stands in it."""
     return any("," in cell or "." in cell for cell in column.present)
@@ -204,13 +214,15 @@ def _row_numbers(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[s
     problems = []
     counts = [len(sheet.rows) for sheet in sheets]
     for column in columns:
-        if column.name in sheets[0].kept:
+        if column.name in sheets[0].kept or len(column.notations) > 1:
             continue
         why = _numbering(column, counts[0])
         if why:
             key = f"[{inline(column.name)}]"
+            line = sheets[0].at(sheets[0].rows[0][0])
+            cells = ", ".join(cell[:20] for cell in column.cells[:3])
             problems.append(
-                f"{sheets[0].where}: column {column.name!r} {why}, which gives classes away where "
+                f"{sheets[0].where}: {line}: column {column.name!r} {why} ({cells}, …), which gives classes away where "
                 f"rows are sorted; data.drop = {key} leaves it out, data.keep = {key} reads it."
                 + ' Texts are read by data.name = "text-file".'
                 * (not column.numeric)
@@ -219,38 +231,47 @@ def _row_numbers(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[s
 
 
 def _numbering(column: Features, rows: int) -> str:
+    import numpy as np
+
     if rows < FEW:
         return ""
-    distinct = len(set(column.cells[:rows])) == rows
+    cells = [cell for cell in column.cells[:rows] if cell not in column.gaps]
+    distinct = len(set(cells)) == len(cells) >= max(FEW, rows / 2)
     if not column.numeric:
-        return "has another text in every row" if distinct and rows >= 2 * FEW else ""
+        return "has another text in every row" if distinct and len(cells) >= 2 * FEW else ""
     if INDEX.fullmatch(column.name):
         return "is an index"
-    if not distinct:
+    values = column.values()[:rows]
+    there = np.flatnonzero(~np.isnan(values))
+    numbers = values[there]
+    if len(numbers) < FEW or (numbers % 1 != 0).any():
         return ""
-    numbers = column.values()[:rows]
-    if (numbers % 1 != 0).any():  # NaN, too
-        return ""
-    steps = {float(step) for step in numbers[1:] - numbers[:-1]}
-    if steps in ({1.0}, {-1.0}):
+    if len(set(numbers - there)) == 1 or len(set(numbers + there)) == 1:
         return "counts the rows"
-    if rows >= 2 * FEW and numbers.max() - numbers.min() == rows - 1:
+    named = ID_LIKE.fullmatch(column.name) is not None
+    again = np.flatnonzero(np.diff(numbers) != 1) + 1  # files put one behind the other
+    if named and len(again) * FEW < len(numbers) and (numbers[again] == numbers[0]).all():
+        return "counts the rows, and begins anew"
+    if distinct and len(numbers) >= 2 * FEW and np.ptp(numbers) == len(numbers) - 1:
         return "counts the rows, in another order"
-    return "has another number in every row" if ID_LIKE.fullmatch(column.name) else ""
+    return "has another number in every row" if distinct and named else ""
 
 
-def _told(columns: Sequence[Features]) -> list[str]:
+def _told(columns: Sequence[Features], decimal: Decimal | None) -> list[str]:
     told: list[str] = []
     notations: dict[str, list[str]] = {}
     for column in columns:
         for notation in column.notations[:1]:
-            if notation.told:
-                notations.setdefault(notation.told, []).append(column.name)
+            words = notation.told
+            if decimal == "," and notation is PLAIN and not column.typed and _has_sign(column):
+                words = "decimal point"
+            if words:
+                notations.setdefault(words, []).append(column.name)
     told += [f"{words} in {_names(names)}" for words, names in notations.items()]
     for column in columns:
-        words = sorted(filter(None, column.gaps))
-        if words:
-            told.append(f"{_shown(words)} in {column.name!r} read as no value")
+        spelled = sorted(filter(None, column.gaps))
+        if spelled:
+            told.append(f"{_shown(spelled)} in {column.name!r} read as no value")
     return told
 
 

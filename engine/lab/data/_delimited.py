@@ -26,7 +26,11 @@ UNCLOSED = (
     "a cell opens with a quote that is not closed where the cell ends; a quote that is part of a "
     'cell is written as "" in a quoted cell'
 )
-SEP = re.compile(r"sep=(.)\r?\n")  # a first line by which spreadsheets tell each other
+# First lines of UCI's and Weka's files; with no delimiter behind the sign they are no rows.
+REMARK = re.compile(r"[|#%][^\r\n,;\t|]*(?:\r\n|\n|\r)")
+SEP = re.compile(
+    r'"?sep=(.)"?(?:\r\n|\n|\r)', re.I
+)  # a first line by which spreadsheets tell each other
 
 
 def _delimiter(told: object) -> object:
@@ -49,15 +53,17 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delimited:
-    """`told` says, in a sentence each, what is not plain from the file's ending."""
+    """`told` says, in a sentence each, what is not plain from the file's ending; `blank` counts rows
+    that hold nothing but delimiters."""
 
     records: list[Record]
     delimiter: str
     told: tuple[str, ...]
+    blank: int = 0
 
     def refuse_swallowed(self, text: str, label: int, where: str) -> None:
-        """Raises BadInput where a quote seems to have swallowed rows: a cell that spans lines, each
-        of which, cut at every delimiter, is a whole row with a label of other rows."""
+        """Raises BadInput where a quote seems to have swallowed rows: a cell that spans lines, of
+        which an inner one, or both, cut at each delimiter, are whole rows with a known label."""
         known = {r.cells[label].strip() for r in self.records if r.lines == 1}
         lines: list[str] | None = None
         for record in self.records:
@@ -65,15 +71,16 @@ class Delimited:
                 continue
             lines = lines or list(io.StringIO(text, newline=""))
             own = lines[record.line - 1 : record.line - 1 + record.lines]
-            cut = [line.rstrip("\r\n").split(self.delimiter) for line in own]
-            if all(
+            whole = [
                 len(cells) == len(record.cells) and cells[label].strip('" ') in known
-                for cells in cut
-            ):
+                for cells in (line.rstrip("\r\n").split(self.delimiter) for line in own)
+            ]
+            inner = [row and '"' not in line for row, line in zip(whole, own, strict=True)][1:-1]
+            if any(inner) or (all(whole) and len(own) == 2):
                 raise BadInput(
                     f"{where}: line {record.line}: a quote opens here and closes on line "
-                    f"{record.line + record.lines - 1}, and the lines between look like rows of "
-                    'their own. If the quote is part of the text, write it as "" in a quoted cell.'
+                    f"{record.line + record.lines - 1}, and lines between look like rows of their "
+                    'own. If the quote is part of the text, write it as "" in a quoted cell.'
                 )
 
 
@@ -91,13 +98,17 @@ def delimited(text: str, where: str, delimiter: str | None = None, usual: str = 
     A quote that is never closed, or that ends before its cell does, is an error: read leniently
     it would swallow the rows behind it. Raises BadInput naming the line.
     """
-    told, skipped = [], 0
+    told: list[str] = []
+    whole, skipped = text, 0
     if found := SEP.match(text):
         if delimiter not in (None, found[1]):
             raise BadInput(f"{where}: line 1 says {found[0].strip()!r}, data.delimiter another.")
         text, delimiter, skipped = text[found.end() :], found[1], 1
         told.append(f"line 1, {found[0].strip()}, says what stands between cells")
-    fit: list[tuple[str, list[Record]]] = []
+    while remark := REMARK.match(text):
+        text, skipped = text[remark.end() :], skipped + 1
+        told.append(f"line {skipped}, the remark {remark[0].strip()[:40]!r}, left out")
+    fit: list[tuple[str, _Read]] = []
     unfit: list[_Unfit] = []
     others = [one for one in DELIMITERS if one != usual]
     for candidate in (delimiter,) if delimiter else (usual, *others):
@@ -118,31 +129,43 @@ def delimited(text: str, where: str, delimiter: str | None = None, usual: str = 
             )
         raise BadInput(f"{where}: {worst.told}")
     if len(fit) > 1:
-        words = " or ".join(f"{len(r[0].cells)} at {NAMES[d]}" for d, r in fit)
+        words = " or ".join(f"{len(r.records[0].cells)} at {NAMES[d]}" for d, r in fit)
         raise BadInput(
             f"{where}: every row has the same number of cells, {words}; data.delimiter says "
             "which it is."
         )
-    [(chosen, records)] = fit
-    if chosen != usual and not skipped:
+    [(chosen, read)] = fit
+    if chosen != usual and not SEP.match(whole):
         told.append(f"{NAMES.get(chosen, repr(chosen))} between cells")
-    return Delimited(records, chosen, tuple(told))
+    return Delimited(read.records, chosen, tuple(told), read.blank)
 
 
-def _fitting(text: str, delimiter: str, skipped: int) -> list[Record] | _Unfit:
+class _Read(NamedTuple):
+    records: list[Record]
+    blank: int
+
+
+def _fitting(text: str, delimiter: str, skipped: int) -> _Read | _Unfit:
     """The rows, if every one has the same number of cells, two or more."""
     result = _read(text, delimiter, skipped, False)
+    # a, "b, c": where a space follows every delimiter, it is part of it, and a quote opens a cell.
+    if f'{delimiter} "' not in text:
+        return result
     if isinstance(result, _Unfit):
-        spaced = _read(text, delimiter, skipped, True)  # a, "b, c": quotes behind spaces
-        result = result if isinstance(spaced, _Unfit) else spaced
-    return result
+        first = text[: text.find("\n") + 1 or None].split(delimiter)[1:]
+        spaced = bool(first) and all(cell.startswith(" ") for cell in first)
+    else:
+        cells = (cell for record in result.records for cell in record.cells[1:])
+        spaced = all(cell.startswith(" ") for cell in cells)
+    other = _read(text, delimiter, skipped, True) if spaced else result
+    return result if isinstance(other, _Unfit) else other
 
 
-def _read(text: str, delimiter: str, skipped: int, spaced: bool) -> list[Record] | _Unfit:
+def _read(text: str, delimiter: str, skipped: int, spaced: bool) -> _Read | _Unfit:
     before = csv.field_size_limit(LONGEST)
     records: list[Record] = []
     widths: Counter[int] = Counter()
-    line, problem = 1 + skipped, ""
+    blank, line, problem = 0, 1 + skipped, ""
     try:
         rows = csv.reader(
             io.StringIO(text, newline=""),
@@ -151,12 +174,15 @@ def _read(text: str, delimiter: str, skipped: int, spaced: bool) -> list[Record]
             skipinitialspace=spaced,
         )
         for cells in rows:
-            if len(cells) > 1 or (cells and cells[0].strip()):
-                records.append(Record(line, cells, rows.line_num + 1 + skipped - line))
+            after = rows.line_num + 1 + skipped
+            if any(cells) and not "".join(cells).isspace():
+                records.append(Record(line, cells, after - line))
                 widths[len(cells)] += 1
-            line = rows.line_num + 1 + skipped
-            if len(records) == 50 and not widths.keys() - {1}:
-                return _Unfit(delimiter, 0, _no_row(delimiter))
+                if len(records) == 50 and not widths.keys() - {1}:
+                    return _Unfit(delimiter, 0, _no_row(delimiter))
+            elif len(cells) > 1:
+                blank += 1
+            line = after
     except csv.Error as error:
         unclosed = "end of data" in str(error) or "expected after" in str(error)
         problem = f"line {line} is no CSV: {UNCLOSED if unclosed else error}."
@@ -164,12 +190,20 @@ def _read(text: str, delimiter: str, skipped: int, spaced: bool) -> list[Record]
         csv.field_size_limit(before)
     if not widths.keys() - {1}:
         return _Unfit(delimiter, 0, problem or _no_row(delimiter))
-    [(width, agreeing)] = widths.most_common(1)
+    [(width, _)] = widths.most_common(1)
     if not problem and len(widths) > 1:
         problem = _ragged(records, width)
     if problem:
-        return _Unfit(delimiter, agreeing if width > 1 else 0, problem)
-    return records
+        return _Unfit(delimiter, _agreeing(text, delimiter), problem)
+    return _Read(records, blank)
+
+
+def _agreeing(text: str, delimiter: str) -> int:
+    """How many of the first lines, cut at each delimiter, have the usual number of cells, two or
+    more."""
+    counts = Counter(line.count(delimiter) for line in text[:100_000].splitlines() if line.strip())
+    [(most, agreeing)] = counts.most_common(1)
+    return agreeing if most else 0
 
 
 def _no_row(delimiter: str) -> str:
@@ -196,7 +230,10 @@ def refuse_repeated_header(records: Sequence[Record], names: Sequence[str], wher
     """Files put one behind the other keep each its header. Raises BadInput naming the line."""
     for record in records:
         if [cell.strip() for cell in record.cells] == list(names):
-            raise BadInput(f"{where}: line {record.line} repeats the header; take it out.")
+            raise BadInput(
+                f"{where}: line {record.line} repeats the header; take it out. If line 1 is a row "
+                "itself, data.header = false."
+            )
 
 
 def tab_separated(text: str) -> list[Record]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from engine.spec.encoding import marked_encoding
 from engine.spec.errors import BadInput
@@ -14,6 +15,8 @@ ENDINGS: dict[str, Format] = {
     ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
     ".parquet": "parquet",
 }  # fmt: skip
+T = TypeVar("T")
+USUAL = "cp1252"  # of files that are not UTF-8
 OTHERS = (
     (b"PK\x03\x04", "is a zip archive (a workbook, .xlsx, is one): unpack it, or save it as CSV"),
     (b"\xd0\xcf\x11\xe0", "is a workbook (.xls): save it as CSV"),
@@ -23,6 +26,27 @@ OTHERS = (
     (b"\x28\xb5\x2f\xfd", "is compressed by zstd: unpack it"),
     (b"PAR1\x15", 'is a Parquet file: data.format = "parquet" reads it'),
 )
+
+
+class Undecoded(BadInput):
+    """A file that is in another encoding."""
+
+
+def in_encoding(encoding: str, read: Callable[[str], T]) -> T:
+    """`read(encoding)`; if that cannot decode a file, what else is to be settled is told at once: as
+    far as the usual other encoding shows it. Raises BadInput."""
+    try:
+        return read(encoding)
+    except Undecoded as error:
+        if encoding == USUAL:
+            raise
+        try:
+            read(USUAL)
+        except Undecoded:
+            pass
+        except BadInput as other:
+            raise BadInput(f"{error}\n{other}") from None
+        raise
 
 
 def key_of(where: str) -> str:
@@ -68,9 +92,9 @@ def decoded(content: bytes, encoding: str, where: str) -> str:
     except UnicodeDecodeError as error:
         before = content[: error.start].decode(encoding, "ignore")
         line = before.count("\n") + 1
-        raise BadInput(
+        raise Undecoded(
             f"{where}: line {line} is not {encoding.upper()} (byte {error.start}: {error.reason}); "
-            "data.encoding says which it is."
+            f'data.encoding says which it is, such as "{USUAL}".'
         ) from None
     except UnicodeError as error:
         raise BadInput(f"{where}: is not {encoding.upper()}: {error}.") from None

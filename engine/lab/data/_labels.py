@@ -17,7 +17,7 @@ from engine.spec.errors import BadInput, nearest
 from engine.spec.toml import inline
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-WHOLE = re.compile(r"[+-]?\d+\.0*", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d+(?:\.0*|,0{1,2})", re.ASCII)  # "1,000" may be a thousand
 INVISIBLE = dict.fromkeys((0x200B, 0xFEFF))  # zero-width space, byte order mark
 
 
@@ -46,7 +46,11 @@ def classes_of(
     bare = _evenly_stripped(seen)
     seen = {bare[label]: place for label, place in seen.items()}
     _check_joins(seen, joins)
-    name_of = {label: joins.get(label, joins.get(label.strip(), label)) for label in seen}
+    by_value = {_value(label): name for label, name in joins.items()}
+    name_of = {
+        label: joins.get(label, joins.get(label.strip(), by_value.get(_value(label), label)))
+        for label in seen
+    }
     groups: dict[Decimal | str, list[str]] = {}  # labels that are one class
     for label in sorted(seen, key=natural):
         groups.setdefault(_value(name_of[label]), []).append(label)
@@ -56,6 +60,8 @@ def classes_of(
         value: min((plainest(name_of[label]) for label in own), key=lambda name: (len(name), name))
         for value, own in groups.items()
     }
+    if len(set(called.values())) < len(called):  # told apart by a space, as a person wants it
+        called = {value: name_of[own[0]] for value, own in groups.items()}
     if given is None:
         names = tuple(sorted(called.values(), key=natural))
     else:
@@ -75,6 +81,8 @@ def classes_of(
 def number(label: str) -> Decimal | None:
     """The value of a label that is a number, exactly."""
     word = label.strip()
+    if WHOLE.fullmatch(word):
+        return Decimal(re.split("[.,]", word)[0])
     return Decimal(word) if NUMBER.fullmatch(word) else None
 
 
@@ -104,13 +112,14 @@ def _value(name: str) -> Decimal | str:
 def plainest(name: str) -> str:
     """Without spaces around it, and a whole number without its fraction: 1.0 is called 1."""
     word = name.strip()
-    return word.partition(".")[0] if WHOLE.fullmatch(word) else word
+    return re.split("[.,]", word)[0] if WHOLE.fullmatch(word) else word
 
 
 def _check_joins(seen: Mapping[str, str], joins: Mapping[str, str]) -> None:
     there = {*seen, *(label.strip() for label in seen)}
+    values = set(map(_value, there))
     for label, name in joins.items():
-        if label not in there:
+        if label not in there and _value(label) not in values:
             guess = nearest(label, there)
             hint = f" Did you mean {guess!r}?" if guess else ""
             raise BadInput(f"data.labels: no label is {label!r}.{hint}")

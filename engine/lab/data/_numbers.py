@@ -7,9 +7,8 @@ person does (`decimal`).
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +21,8 @@ GAPS_AMONG_NUMBERS = frozenset(
     {"-", "--", "–", "—", ".", "..", "n.a.", "nil", "missing", "unknown"}
 )
 
+LARGEST = 1e300  # beyond it, the span of a column may be no number
+EXACT = 2**53  # beyond it, whole numbers run together
 SPACES = " \u00a0\u202f\u2009'’"  # between thousands
 _SIGN, _POWER = r"[+-]?", r"(?:[eE][+-]?\d{1,3})?"
 INTEGER = re.compile(rf"{_SIGN}\d+", re.ASCII)
@@ -81,19 +82,33 @@ def is_gap(cell: str, among_numbers: bool = False) -> bool:
     return word in GAPS or (among_numbers and word in GAPS_AMONG_NUMBERS)
 
 
-def notations_of(cells: Collection[str], decimal: Decimal | None) -> list[Notation]:
+def notations_of(cells: Collection[str], among: Sequence[Notation] = NOTATIONS) -> list[Notation]:
     """Those in which all `cells` (stripped, no gaps) are finite numbers; [] if there is none.
 
     Whole numbers fit two and are the same in both: then only the first is returned.
     """
     signs = set().union(*cells)
-    fit = [n for n in NOTATIONS if decimal in (None, n.decimal) and n.fits(cells, signs)]
+    fit = [n for n in among if n.fits(cells, signs)]
     values: list[tuple[Notation, list[float]]] = []
     for notation in fit:
         numbers = [notation.value(cell) for cell in cells]
-        if all(map(math.isfinite, numbers)) and not any(numbers == known for _, known in values):
+        if all(abs(n) <= LARGEST for n in numbers) and not any(
+            numbers == known for _, known in values
+        ):
             values.append((notation, numbers))
+    if values and any(abs(number) >= EXACT for number in values[0][1]):
+        values = [one for one in values if _exact(cells, *one)]
     return [notation for notation, _ in values]
+
+
+def _exact(cells: Collection[str], notation: Notation, numbers: Sequence[float]) -> bool:
+    """Whether every large whole number among `cells` is the number that it was read as."""
+    for cell, number in zip(cells, numbers, strict=True):
+        if abs(number) >= EXACT:
+            plain = "".join(c for c in cell if c not in notation.thousands)
+            if INTEGER.fullmatch(plain) and int(plain) != int(number):
+                return False
+    return True
 
 
 NUMBER_LIKE = re.compile(

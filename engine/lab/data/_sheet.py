@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine.lab.data._delimited import delimited, refuse_repeated_header
+from engine.lab.data._delimited import Delimited, delimited, refuse_repeated_header
 from engine.lab.data._files import Format, content_of, decoded, form_of
 from engine.lab.data._records import ABSENT, Records, json_records, parquet_records
 from engine.spec.errors import BadInput, nearest
@@ -23,9 +23,10 @@ LABEL_NAMES = ("label", "labels", "class", "target", "y")  # usual ones of the c
 class Sheet:
     """`rows` are (line or row from 1, cells, as many as `names`); cells are as the file has them.
 
-    `where` begins errors; `unit` is what the number of a row counts. `typed` are the places of
-    columns whose cells were numbers before they were written out here. `told` says how the file was
-    read where that is not plain from it, a sentence each.
+    `where` begins errors; `unit` is what the number of a row counts; `label` the place of the column
+    of classes. `typed` are the places of columns that hold numbers which are no texts (JSON,
+    Parquet). `told` says how the file was read where that is not plain from it, a sentence each.
+    `raw_names` are all names in the file, also of columns that were dropped.
     """
 
     where: str
@@ -34,8 +35,10 @@ class Sheet:
     unit: str = "line"
     typed: frozenset[int] = frozenset()
     told: tuple[str, ...] = ()
-    label: int = -1  # the place of the column of classes
+    label: int = -1
     kept: frozenset[str] = frozenset()  # names of columns that a person wants read
+    raw_names: tuple[str, ...] = ()
+    delimiter: str = ""
 
     def at(self, line: int) -> str:
         """Such as "line 7"."""
@@ -60,10 +63,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a person says a file is to be read; None: as the file itself suggests.
-
-    The `second` file need not have the columns to drop: those who cut off test rows often did.
-    """
+    """How a person says a file is to be read; None: as the file itself suggests."""
 
     label: Place | None = None
     header: bool = True
@@ -72,16 +72,36 @@ class Reading:
     encoding: str = "utf-8"
     drop: tuple[Place, ...] = ()
     keep: tuple[Place, ...] = ()
-    second: bool = False
+    strict: bool = True  # whether every column to drop or keep must be there
+
+    def of_second(self, first: Sheet) -> Reading:
+        """For a file of test rows: columns go by the names of the first file, and it need not have
+        those to drop, which who cut off the test rows may have left out."""
+
+        def named(places: tuple[Place, ...]) -> tuple[Place, ...]:
+            names = first.raw_names
+            return tuple(
+                names[one] or one if isinstance(one, int) and one < len(names) else one
+                for one in places
+            )
+
+        label = first.names[first.label]
+        return replace(
+            self, label=label, drop=named(self.drop), keep=named(self.keep), strict=False
+        )
 
 
 @dataclass(slots=True)
 class _Raw:
+    """A file's rows with every column; of a dropped one, cells may be empty."""
+
     names: list[str]
     rows: list[tuple[int, list[str]]]
     unit: str = "line"
     typed: frozenset[int] = frozenset()
     told: list[str] = field(default_factory=list)
+    late: frozenset[str] = frozenset()  # keys that the first object of a JSON file lacks
+    delimiter: str = ""
 
 
 def sheet_of(path: Path, where: str, reading: Reading) -> Sheet:
@@ -92,56 +112,54 @@ def sheet_of(path: Path, where: str, reading: Reading) -> Sheet:
     form = form_of(path, reading.form, where, default="csv")
     content = content_of(path, where)
     if form == "parquet":
-        raw = _typed(parquet_records(content, where), where)
-    else:
-        text = decoded(content, reading.encoding, where)
-        if not text.strip():
-            raise BadInput(f"{where}: holds no row; the first line must name at least two columns.")
-        if form == "jsonl":
-            raw = _typed(json_records(text, where), where)
-        else:
-            raw = _delimited(text, where, form, reading)
-    return _chosen(raw, where, reading)
-
-
-def _delimited(text: str, where: str, form: Format, reading: Reading) -> _Raw:
+        return _chosen(_typed(parquet_records(content, where), where, reading), where, reading)
+    text = decoded(content, reading.encoding, where)
+    if not text.strip():
+        raise BadInput(f"{where}: holds no row; the first line must name at least two columns.")
+    if form == "jsonl":
+        return _chosen(_typed(json_records(text, where), where, reading), where, reading)
     found = delimited(text, where, reading.delimiter, "\t" if form == "tsv" else ",")
+    sheet = _chosen(_delimited(found, where, reading), where, reading)
+    place = len(sheet.raw_names) - 1
+    if sheet.names[sheet.label] in sheet.raw_names:
+        place = sheet.raw_names.index(sheet.names[sheet.label])
+    found.refuse_swallowed(text, place, where)
+    return sheet
+
+
+def _delimited(found: Delimited, where: str, reading: Reading) -> _Raw:
     records = found.records
     if reading.header:
         names = [cell.strip() for cell in records[0].cells]
         refuse_repeated_header(records[1:], names, where)
     else:
         names = [str(place) for place in range(len(records[0].cells))]
-    if reading.label in (None, *names) or isinstance(reading.label, int):
-        found.refuse_swallowed(text, _label_place(names, reading.label, where), where)
-    rows, blank = [], 0
-    for record in records[1:] if reading.header else records:
-        if any(cell.strip() for cell in record.cells):
-            rows.append((record.line, record.cells))
-        else:
-            blank += 1
-    raw = _Raw(names, rows, told=list(found.told))
-    raw.told += [f"{blank} rows without any value left out"] * (blank > 0)
+    rows = [(record.line, record.cells) for record in records[1 if reading.header else 0 :]]
+    raw = _Raw(names, rows, told=list(found.told), delimiter=found.delimiter)
+    raw.told += [f"{found.blank} rows without any value left out"] * (found.blank > 0)
     return raw
 
 
-def _typed(records: Records, where: str) -> _Raw:
+def _typed(records: Records, where: str, reading: Reading) -> _Raw:
     names = [str(name) for name in records.names]
+    skip = set(_places(reading.drop, names, "drop", where, reading.strict))
     rows: list[tuple[int, list[str]]] = []
-    typed = set(range(len(names)))
+    typed: set[int] = set()
+    late: frozenset[str] | None = None
     for line, values in records.rows:
-        typed -= {
-            at for at, value in enumerate(values)
-            if not (value is None or value is ABSENT or _is_number(value))
-        }  # fmt: skip
-        place = f"{where}: {records.unit} {line}"
-        cells = [
-            _cell(value, f"{place}, column {name!r}")
-            for name, value in zip(names, values, strict=True)
-        ]
+        if late is None:
+            late = frozenset(n for n, v in zip(names, values, strict=True) if v is ABSENT)
+        cells = []
+        for at, value in enumerate(values):
+            cell = ""
+            if at not in skip:
+                cell = _cell(value, f"{where}: {records.unit} {line}, column {names[at]!r}")
+                if _is_number(value):
+                    typed.add(at)
+            cells.append(cell)
         if any(cells):
             rows.append((line, cells))
-    return _Raw(names, rows, records.unit, frozenset(typed))
+    return _Raw(names, rows, records.unit, frozenset(typed), late=late or frozenset())
 
 
 def _is_number(value: Any) -> bool:
@@ -169,12 +187,8 @@ def _cell(value: Any, where: str) -> str:
 def _chosen(raw: _Raw, where: str, reading: Reading) -> Sheet:
     """Without dropped and empty nameless columns; every other one must have a name, or be kept."""
     names = list(raw.names)
-    twins = sorted({name for name in names if name and names.count(name) > 1})
-    drop = set(_places(reading.drop, names, "drop", where, strict=not reading.second))
-    keep = set(_places(reading.keep, names, "keep", where, strict=not reading.second))
-    if twins and not all(at in drop for at, name in enumerate(names) if name == twins[0]):
-        hint = " If the file has no header, data.header = false." if _is_like_data(names) else ""
-        raise BadInput(f"{where}: two columns are called {twins[0]!r}.{hint}")
+    drop = set(_places(reading.drop, names, "drop", where, reading.strict))
+    keep = set(_places(reading.keep, names, "keep", where, reading.strict))
     told = list(raw.told)
     for at, name in enumerate(names):
         if name or at in drop:
@@ -193,20 +207,15 @@ def _chosen(raw: _Raw, where: str, reading: Reading) -> Sheet:
             )
     left = [at for at in range(len(names)) if at not in drop]
     kept = [names[at] for at in left]
-    label = reading.label
-    if label is None:
-        likely = [name for name in kept if name.lower() in LABEL_NAMES]
-        if likely and likely[-1] != kept[-1]:
-            raise BadInput(
-                f"{where}: the last column is {kept[-1]!r}, and there is {likely[-1]!r}; data.label "
-                "says which holds the classes."
-            )
-        told.append(f"labels in the last column, {kept[-1]!r}")
-    if isinstance(label, int) or (label not in kept and str(label).isdecimal()):
-        place = int(str(label))
-        if place not in left:
-            raise BadInput(f"data.label = {label}: {where} has no such column. {_there(kept)}")
-        label = names[place]
+    _refuse_twins(kept, [at for at in left if kept.count(names[at]) > 1], where)
+    if len(kept) < 2:
+        raise BadInput(
+            f"{where}: the first line must name at least two columns, the classes' and another; "
+            f"it leaves {kept}."
+        )
+    label = _label_place(raw, names, left, where, reading.label)
+    if reading.label is None:
+        told.append(f"labels in the last column, {kept[label]!r}")
     return Sheet(
         where,
         kept,
@@ -214,23 +223,50 @@ def _chosen(raw: _Raw, where: str, reading: Reading) -> Sheet:
         raw.unit,
         frozenset(new for new, at in enumerate(left) if at in raw.typed),
         tuple(told),
-        _label_place(kept, label, where),
+        label,
         frozenset(names[at] for at in keep),
+        tuple(raw.names),
+        raw.delimiter,
     )
 
 
-def _label_place(names: list[str], label: Place | None, where: str) -> int:
-    if len(names) < 2:
-        raise BadInput(f"{where}: the first line must name at least two columns.")
+def _refuse_twins(kept: Sequence[str], places: Sequence[int], where: str) -> None:
+    twins = list(dict.fromkeys(name for name in kept if kept.count(name) > 1))
+    if not twins:
+        return
+    more = f", and {len(twins) - 1} more names stand twice" if len(twins) > 1 else ""
+    hint = " If the file has no header, data.header = false." if _is_like_data(twins) else ""
+    raise BadInput(
+        f"{where}: two columns are called {twins[0]!r}{more}; data.drop leaves out those at places "
+        f"{', '.join(map(str, places[1:10]))}, say.{hint}"
+    )
+
+
+def _label_place(
+    raw: _Raw, names: Sequence[str], left: Sequence[int], where: str, label: Place | None
+) -> int:
+    """The place of the column of classes among those that are left. Raises BadInput."""
+    kept = [names[at] for at in left]
     if label is None:
-        return max(at for at, name in enumerate(names) if name or at == 0)
-    if isinstance(label, int):
-        return min(label, len(names) - 1)
-    if label not in names:
-        guess = nearest(label, names)
-        hint = f" Did you mean {guess!r}?" if guess else ""
-        raise BadInput(f"data.label = {label!r}: {where} has no such column.{hint} {_there(names)}")
-    return names.index(label)
+        likely = [name for name in kept if name.lower() in LABEL_NAMES]
+        if likely and likely[-1] != kept[-1]:
+            raise BadInput(
+                f"{where}: the last column is {kept[-1]!r}, and there is {likely[-1]!r}; data.label "
+                "says which holds the classes."
+            )
+        if kept[-1] in raw.late:
+            raise BadInput(
+                f"{where}: the last key is {kept[-1]!r}, which the first object lacks; data.label "
+                "says which holds the classes."
+            )
+        return len(kept) - 1
+    if label in kept:
+        return kept.index(str(label))
+    if str(label).isdecimal() and int(label) in left:
+        return list(left).index(int(label))
+    guess = nearest(str(label), kept)
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    raise BadInput(f"data.label = {label!r}: {where} has no such column.{hint} {_there(kept)}")
 
 
 def _places(

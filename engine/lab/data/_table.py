@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Impute = Literal["mean", "median", "refuse"]
 MOST_COLUMNS = 10_000
+MOST_PROBLEMS = 8  # told at once
 SAMPLE = 3  # rows of a report
 
 
@@ -71,31 +72,38 @@ def parse(sheets: Sequence[Sheet], rules: Rules) -> Table:
     category, in the order of the alphabet. Raises BadInput naming the line and the column."""
     import numpy as np
 
-    sheets = [sheet.ordered(sheets[0].names) for sheet in sheets]
+    sheets = [sheets[0], *(sheet.ordered(sheets[0].names) for sheet in sheets[1:])]
     first = sheets[0]
     _check_label_key(first, rules)
-    features, read, warnings = columns_of(sheets, rules.columns, rules.decimal)
-    label_is_word = rules.columns.get(first.names[first.label]) == "categorical"
-    keep, parts = _complete(sheets, features, rules, label_is_word)
+    columns_found = columns_of(sheets, rules.columns, rules.decimal)
+    features, problems = columns_found.features, list(columns_found.problems)
     written = [cells[first.label] for sheet in sheets for _, cells in sheet.rows]
-    kept = set(keep.tolist())
-    lines = ((sheet, line) for sheet in sheets for line, _ in sheet.rows)
-    seen: dict[str, str] = {}
-    for row, (sheet, line) in enumerate(lines):
-        if row in kept and written[row] not in seen:
-            seen[written[row]] = f"{sheet.where}: {sheet.at(line)}"
-    found = classes_of(seen, rules.labels)
+    gaps = _gaps(written, features, rules, first)
+    lacking = np.logical_or.reduce([gap.missing for gap in gaps])
+    if rules.missing == "error" and lacking.any():
+        problems.append(_no_values(sheets, gaps))
+    keep = np.flatnonzero(~lacking)
+    try:
+        found = classes_of(_seen(sheets, written, keep), rules.labels)
+    except BadInput as error:
+        problems.append(str(error))
+    if problems:
+        more = len(problems) - MOST_PROBLEMS
+        problems[MOST_PROBLEMS:] = [f"… and {more} more."] if more > 0 else []
+        raise BadInput("\n".join(problems))
+    parts = _parts(sheets, keep)
     _check_classes(found, first)
     labels = np.array([found.index[written[row]] for row in keep], dtype=np.int64)
     names, blocks, columns = _encoded(features, keep, first.where)
-    told = [*(f"{key_of(s.where)}: {text}" for s in sheets for text in s.told), *read, *found.told]
+    told = [f"{key_of(sheet.where)}: {text}" for sheet in sheets for text in sheet.told]
+    told += [*columns_found.told, *found.told]
     table_report = DataReport(
         kind="table",
         classes=list(found.names),
         columns=[column for column, _ in columns],
         dropped={"gap": len(written) - len(keep)} if len(written) > len(keep) else {},
         read=told,
-        warnings=[*_header_warning(first, features, written), *warnings],
+        warnings=[*_header_warning(first, features, written), *columns_found.warnings],
         sample_names=list(first.names),
         sample=[list(cells) for _, cells in first.rows[:SAMPLE]],
     )
@@ -110,51 +118,85 @@ def _check_label_key(sheet: Sheet, rules: Rules) -> None:
         raise BadInput(f"data.columns.{name} = 'numeric': it is the column of classes.")
 
 
-def _complete(
-    sheets: Sequence[Sheet], features: Sequence[Features], rules: Rules, label_is_word: bool
-) -> tuple[np.ndarray, tuple[int, ...]]:
-    """(the rows of all files that are used, how many of each file). Raises BadInput for the first
-    gap that nothing is to be done about."""
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """The rows of all files (`missing`, bool [N]) where a column has no value. `words`: whether what
+    stands there could be read as a word; `fillable`: whether something could be put there."""
+
+    name: str
+    cells: Sequence[str]
+    missing: np.ndarray
+    words: bool
+    fillable: bool
+
+
+def _gaps(
+    labels: Sequence[str], features: Sequence[Features], rules: Rules, sheet: Sheet
+) -> list[_Gaps]:
+    """Gaps that keep a row from being used: those of labels, and what is not to be filled."""
     import numpy as np
 
-    first = sheets[0]
-    labels = [cells[first.label].strip() for sheet in sheets for _, cells in sheet.rows]
-    unlabelled = {label: not label if label_is_word else is_gap(label) for label in set(labels)}
-    gaps = [(first.names[first.label], labels, np.array([unlabelled[label] for label in labels]))]
+    name = sheet.names[sheet.label]
+    as_word = rules.columns.get(name) == "categorical"
+    lacks = {one: not one.strip() if as_word else is_gap(one) for one in set(labels)}
+    gaps = [_Gaps(name, labels, np.array([lacks[one] for one in labels]), True, False)]
     if rules.impute == "refuse":
-        gaps += [(column.name, column.cells, column.missing()) for column in features]
-    lacking = np.logical_or.reduce([missing for *_, missing in gaps])
-    if rules.missing == "error" and lacking.any():
-        row = int(lacking.argmax())
-        name, cells = next((name, cells) for name, cells, missing in gaps if missing[row])
-        raise BadInput(_gap(sheets, row, name, cells[row], name != gaps[0][0]))
+        gaps += [_Gaps(f.name, f.cells, f.missing(), not f.numeric, True) for f in features]
+    return gaps
+
+
+def _no_values(sheets: Sequence[Sheet], gaps: Sequence[_Gaps]) -> str:
+    """What to say of cells without a value that nothing is to be done about."""
+    import numpy as np
+
+    found = [gap for gap in gaps if gap.missing.any()]
+    one = min(found, key=lambda gap: int(gap.missing.argmax()))
+    row = int(one.missing.argmax())
+    place, left = "", row
+    for sheet in sheets:
+        if left < len(sheet.rows):
+            place = f"{sheet.where}: {sheet.at(sheet.rows[left][0])}"
+            break
+        left -= len(sheet.rows)
+    cell = one.cells[row].strip()
+    told = f"{place}, column {one.name!r}: no value" + (f" ({cell!r} is none)" if cell else "")
+    counts = [f"{int(np.count_nonzero(gap.missing))} in {gap.name!r}" for gap in found]
+    told += f"; {', '.join(counts[:6])}{f', and in {len(counts) - 6} more' * (len(counts) > 6)}."
+    told += ' data.missing = "drop" leaves such rows out'
+    if any(gap.fillable for gap in found):
+        told += '; data.impute = "mean" or "median" fills them'
+    words = {
+        gap.name: "categorical"
+        for gap in found
+        if gap.words and any(gap.cells[at].strip() for at in np.flatnonzero(gap.missing).tolist())
+    }
+    return f"{told}{f'; data.columns = {inline(words)} reads them as words' * bool(words)}."
+
+
+def _seen(sheets: Sequence[Sheet], written: Sequence[str], keep: np.ndarray) -> dict[str, str]:
+    """Label as it is written → where it first stands, of the rows that are used."""
+    kept = set(keep.tolist())
+    lines = ((sheet, line) for sheet in sheets for line, _ in sheet.rows)
+    seen: dict[str, str] = {}
+    for row, (sheet, line) in enumerate(lines):
+        if row in kept and written[row] not in seen:
+            seen[written[row]] = f"{sheet.where}: {sheet.at(line)}"
+    return seen
+
+
+def _parts(sheets: Sequence[Sheet], keep: np.ndarray) -> tuple[int, ...]:
+    """How many of the used rows came from each file. Raises BadInput for too few."""
     parts = []
     start = 0
     for sheet in sheets:
-        parts.append(int((~lacking[start : start + len(sheet.rows)]).sum()))
-        start += len(sheet.rows)
+        stop = start + len(sheet.rows)
+        parts.append(int(((keep >= start) & (keep < stop)).sum()))
+        start = stop
         if parts[-1] < 4:
             raise BadInput(
                 f"{sheet.where}: holds {parts[-1]} complete rows; at least 4 are needed."
             )
-    return np.flatnonzero(~lacking), tuple(parts)
-
-
-def _gap(sheets: Sequence[Sheet], row: int, name: str, cell: str, fillable: bool) -> str:
-    """What to say of a cell without a value; `row` counts those of all files."""
-    place = ""
-    for sheet in sheets:
-        if row < len(sheet.rows):
-            place = f"{sheet.where}: {sheet.at(sheet.rows[row][0])}"
-            break
-        row -= len(sheet.rows)
-    told = f"{place}, column {name!r}: no value" + (f" ({cell!r} is none)" if cell else "")
-    told += '. data.missing = "drop" leaves such rows out'
-    if fillable:
-        told += '; data.impute = "mean" or "median" fills them'
-    if cell:
-        told += f"; data.columns = {inline({name: 'categorical'})} makes it a word"
-    return f"{told}."
+    return tuple(parts)
 
 
 def _check_classes(found: Classes, sheet: Sheet) -> None:

@@ -127,9 +127,13 @@ def _places(
     if names is None and columns.text is columns.label is None and width == 2:
         found = [0, 1]
     there = _there(names, width)
-    for key, place in zip(("text", "label"), found, strict=True):
-        if place is None:
-            raise BadInput(f"{where}: which column is the {key}? Say it with data.{key}. {there}")
+    missing = [key for key, place in zip(("text", "label"), found, strict=True) if place is None]
+    if missing:
+        what = "which column is the text, and which the label"
+        what = what if len(missing) > 1 else f"which column is the {missing[0]}"
+        keys = " and ".join(f"data.{key}" for key in missing)
+        hint = " If none of these is, data.delimiter or data.format." if width == 1 else ""
+        raise BadInput(f"{where}: {what}? Say it with {keys}. {there}{hint}")
     text, label = found
     assert text is not None and label is not None
     if text == label:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,7 +10,7 @@ from pydantic import Field, field_validator
 
 from engine.lab.data._columns import Kind
 from engine.lab.data._delimited import Delimiter
-from engine.lab.data._files import Format, known_encoding
+from engine.lab.data._files import Format, in_encoding, known_encoding
 from engine.lab.data._numbers import Decimal
 from engine.lab.data._sheet import Place, Reading, sheet_of
 from engine.lab.data._table import Impute, Rules, Table, arrays, info, parse, split
@@ -105,19 +104,18 @@ class CSVTable(Data):
         return _remembered(self.model_dump_json(), tuple(map(_state, paths)))
 
     def _parsed(self) -> Table:
+        return in_encoding(self.encoding, self._parsed_in)
+
+    def _parsed_in(self, encoding: str) -> Table:
         reading = Reading(
-            self.label, self.header, self.format, self.delimiter, self.encoding,
+            self.label, self.header, self.format, self.delimiter, encoding,
             self.drop, self.keep,
         )  # fmt: skip
-        sheets = [
-            sheet_of(
-                Path(path).expanduser(),
-                f"data.{key} = {path!r}",
-                replace(reading, second=key == "test_path"),
-            )
-            for key, path in (("path", self.path), ("test_path", self.test_path))
-            if path is not None
-        ]
+        sheets = [sheet_of(Path(self.path).expanduser(), f"data.path = {self.path!r}", reading)]
+        if self.test_path is not None:
+            where = f"data.test_path = {self.test_path!r}"
+            second = reading.of_second(sheets[0])
+            sheets.append(sheet_of(Path(self.test_path).expanduser(), where, second))
         rules = Rules(self.missing, self.impute, self.columns, self.decimal, self.labels)
         return parse(sheets, rules)
 

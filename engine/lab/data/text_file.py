@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from engine.lab.data._delimited import Delimiter
-from engine.lab.data._files import Format, known_encoding
+from engine.lab.data._files import Format, in_encoding, known_encoding
 from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data._texts import Source, TextData, Texts, gathered
 from engine.spec.component import Card
@@ -73,5 +73,8 @@ class TextFile(TextData):
     def _source(self, key: str, path: str) -> Source:
         where = f"data.{key} = {path!r}"
         columns = Columns(self.text, self.label, self.header, self.delimiter)
-        found = rows_of(Path(path).expanduser(), where, columns, self.format, self.encoding)
-        return Source(where, *found)
+        file = Path(path).expanduser()
+        return in_encoding(
+            self.encoding,
+            lambda encoding: Source(where, *rows_of(file, where, columns, self.format, encoding)),
+        )
