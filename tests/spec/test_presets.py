@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -312,3 +313,18 @@ def test_every_component_has_a_card(kind: str) -> None:
         assert cls.card.title, name
         assert cls.card.summary, name
         assert cls.card.reference, name
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_preset_as_editors_of_windows_write_it_is_read(
+    encoding: str, end: str, tmp_path: Path
+) -> None:
+    from console.saving import has_comments
+
+    plain = presets.shipped()["quickstart"].read_text(encoding="utf-8")
+    path = tmp_path / "mine.toml"
+    path.write_bytes(plain.replace("\n", end).encode(encoding))
+    assert presets.load(str(path)) == presets.load("quickstart")
+    assert presets.preset_text(path) == plain
+    assert has_comments(path) == has_comments(presets.shipped()["quickstart"])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Kind = Literal["numeric", "categorical"]
+TEXTS = ' Texts are read by data.name = "text-file".'
 MOST_CATEGORIES = 100
 FEW = 5  # rows: of fewer, any whole numbers may count the rows by chance
 ID_LIKE = re.compile(
@@ -222,8 +223,9 @@ def _row_numbers(columns: Sequence[Features], sheets: Sequence[Sheet]) -> list[s
             line = sheets[0].at(sheets[0].rows[0][0])
             cells = ", ".join(cell[:20] for cell in column.cells[:3])
             problems.append(
-                f"{sheets[0].where}: {line}: column {column.name!r} {why} ({cells}, …), which gives classes away where "
-                f"rows are sorted; data.drop = {key} leaves it out, data.keep = {key} reads it."
+                f"{sheets[0].where}: {line}: column {column.name!r} {why} ({cells}, …), which gives "
+                f"classes away where rows are sorted; data.drop = {key} leaves it out, data.keep = "
+                f"{key} reads it."
                 + ' Texts are read by data.name = "text-file".'
                 * (not column.numeric)
             )

@@ -62,7 +62,8 @@ def rows_of(path: Path, where: str, columns: Columns, form: Format | None, encod
     if form == "jsonl":
         return Rows(_named(json_records(text, where), where, columns))
     if form == "tsv" and columns.delimiter in (None, "\t"):
-        return _cells(tab_separated(text), where, columns)
+        rows = _cells(tab_separated(text), where, columns)
+        return rows._replace(told=(*rows.told, *_quotes(rows.rows)))
     if not text.strip():
         raise BadInput(f"{where}: holds no row.")
     found = delimited(text, where, columns.delimiter)
@@ -70,6 +71,13 @@ def rows_of(path: Path, where: str, columns: Columns, form: Format | None, encod
     label = _places_in(found.records, where, columns)[1]
     found.refuse_swallowed(text, label, where)
     return rows._replace(told=(*found.told, *rows.told))
+
+
+def _quotes(rows: Sequence[Row]) -> list[str]:
+    """TSV as some programs write it has quotes around cells, as CSV has."""
+    count = sum(len(row.text or "") > 1 and row.text[0] == row.text[-1] == '"' for row in rows)  # type: ignore[index]
+    told = f"{count} texts begin and end with a quote, which is read as part of them; "
+    return [told + 'data.format = "csv" reads quotes'] if count else []
 
 
 def _cells(records: Sequence[Record], where: str, columns: Columns) -> Rows:
@@ -204,8 +212,8 @@ def label_of(value: Any, where: str) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
     if isinstance(value, str):
         return value if value.strip() else None
-    raise BadInput(f"{where}: its label is {value!r}; a word or a whole number is needed.")
+    raise BadInput(f"{where}: its label is {value!r}; a word or a number is needed.")
