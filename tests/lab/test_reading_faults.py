@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -171,16 +170,3 @@ def test_a_file_without_a_header_is_not_told_to_lose_rows(tmp_path: Path) -> Non
 def test_sep_counts_with_every_line_end(tmp_path: Path) -> None:
     text = f"sep=;\n{lines(X, Y, names='x;y', delimiter=';')}".replace("\n", "\r")
     assert table(tmp_path, text).names == ["x"]
-
-
-def test_time_grows_with_the_rows(tmp_path: Path) -> None:
-    import time
-
-    took = []
-    for count in (100, 2_000, 16_000):  # the first is for what is imported
-        body = "".join(f"{math.sin(n)!r},{n % 2}\n" for n in range(count))
-        data = CSVTable(path=save(tmp_path, "x,y\n" + body))
-        start = time.process_time()
-        data._table()
-        took.append(time.process_time() - start)
-    assert took[2] < 20 * took[1]  # eight times as many rows

@@ -18,7 +18,7 @@ from engine.lab.data._numbers import (
     PLAIN,
     Decimal,
     Notation,
-    is_gap,
+    gaps_in,
     is_number_like,
     notations_of,
 )
@@ -51,6 +51,7 @@ class Features:
     cells: list[str]
     typed: bool
     distinct: list[str] = field(init=False)
+    numbers: np.ndarray | None = field(default=None, init=False)
     notations: list[Notation] = field(default_factory=list)
     gaps: frozenset[str] = frozenset()
 
@@ -70,9 +71,13 @@ class Features:
         """float64 [N], NaN in gaps; of a numeric column whose notation is settled."""
         import numpy as np
 
-        [notation] = self.notations
-        value = {c: float("nan") if c in self.gaps else notation.value(c) for c in self.distinct}
-        return np.fromiter(map(value.__getitem__, self.cells), np.float64, len(self.cells))
+        if self.numbers is None:
+            [notation] = self.notations
+            value = {c: notation.value(c) for c in self.present}
+            value |= dict.fromkeys(self.gaps, float("nan"))
+            told = map(value.__getitem__, self.cells)
+            self.numbers = np.fromiter(told, np.float64, len(self.cells))
+        return self.numbers
 
     def missing(self) -> np.ndarray:
         """bool [N]: where no value stands."""
@@ -129,17 +134,16 @@ def _settle(column: Features, kind: Kind | None) -> _Problem | None:
     if kind == "categorical":
         column.gaps = frozenset({""}.intersection(distinct))
         return None
-    plain = [cell for cell in distinct if not is_gap(cell)]
-    column.gaps = frozenset(filter(is_gap, distinct))
-    among = [cell for cell in plain if not is_gap(cell, True)]
-    if not plain or (kind == "numeric" and not among):
+    column.gaps, besides = gaps_in(distinct)
+    among = [cell for cell in distinct if cell not in column.gaps and cell not in besides]
+    if len(column.gaps) == len(distinct) or (kind == "numeric" and not among):
         drop = f"data.drop = [{inline(column.name)}]"
         return _Problem(f"no row has a value; {drop} leaves it out.", tuple(distinct))
     # What was a number in the file is in no notation.
     possible = (PLAIN,) if column.typed else NOTATIONS
     if among and (fit := notations_of(among, possible)):
         column.notations = fit
-        column.gaps = frozenset(cell for cell in distinct if is_gap(cell, True))
+        column.gaps |= besides
         return None
     is_number = {cell: bool(notations_of([cell], possible)) for cell in among}
     numbers = [cell for cell in among if is_number[cell]]

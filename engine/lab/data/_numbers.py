@@ -8,7 +8,7 @@ person does (`decimal`).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ GAPS_AMONG_NUMBERS = frozenset(
     {"-", "--", "–", "—", ".", "..", "n.a.", "nil", "missing", "unknown"}
 )
 
+LONGEST_GAP = max(map(len, GAPS | GAPS_AMONG_NUMBERS))
 LARGEST = 1e300  # beyond it, the span of a column may be no number
 EXACT = 2**53  # beyond it, whole numbers run together
 SPACES = " \u00a0\u202f\u2009'’"  # between thousands
@@ -77,9 +78,17 @@ NOTATIONS = (
 PLAIN = NOTATIONS[0]
 
 
-def is_gap(cell: str, among_numbers: bool = False) -> bool:
-    word = cell.strip().lower()
-    return word in GAPS or (among_numbers and word in GAPS_AMONG_NUMBERS)
+def is_gap(cell: str) -> bool:
+    return cell.strip().lower() in GAPS
+
+
+def gaps_in(cells: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Which of some stripped cells are gaps in any column, and which besides among numbers."""
+    short = {cell: cell.lower() for cell in cells if len(cell) <= LONGEST_GAP}
+    return (
+        frozenset(cell for cell, word in short.items() if word in GAPS),
+        frozenset(cell for cell, word in short.items() if word in GAPS_AMONG_NUMBERS),
+    )
 
 
 def notations_of(cells: Collection[str], among: Sequence[Notation] = NOTATIONS) -> list[Notation]:
