@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ PLANNED = (
 )
 READ = f"{PLANNED}; no test row is also in train"
 SENTENCES = 'data = { name = "sentences", limit_train = 40, limit_test = 20, vocabulary = 300 }'
+
+TABLE = """
+seeds = [0]
+budgets = [0.2]
+data = {{ name = "csv-table", path = "{path}" }}
+model = {{ name = "linear" }}
+train = {{ epochs = 2, batch_size = 8 }}
+attacks = [{{ name = "gaussian", share = 0.2 }}]
+methods = [{{ name = "none" }}, {{ name = "retrain" }}]
+audits = [{{ name = "accuracy" }}]
+compute = {{ workers = 1 }}
+"""
 
 
 def invoke(*words: str | Path, code: int = 0) -> Result:
@@ -283,3 +296,31 @@ def test_what_cannot_be_told(shared: Computed, tiny: Path, tmp_path: Path) -> No
         (("--set", "a=1"), "need a preset or a run"),
     ):
         assert told in invoke("data", *words, *home, code=2).stderr, words
+
+
+def test_no_row_of_the_data_travels_with_a_run(tmp_path: Path) -> None:
+    """Archives and pages are passed on; the first rows are for who has the data."""
+    rows = "".join(f"secret-{n % 3},{n % 7}.5,{n % 2}\n" for n in range(40))
+    (tmp_path / "people.csv").write_text(f"who,x,y\n{rows}")
+    preset = tmp_path / "people.toml"
+    preset.write_text(TABLE.format(path=tmp_path / "people.csv"))
+    home = ("--home", tmp_path / "home")
+    told = strict_json(invoke("run", preset, *home, "--json").stdout)
+    run = str(told["run"])
+    assert "rows as read" in invoke("data", run, *home).stdout
+    report = told["data"][0]["report"]
+    assert report["sample"][0] == ["secret-0", "0.5", "0"]
+    invoke("export", run, tmp_path / "run.tar.gz", *home)
+    invoke("report", run, "--out", tmp_path / "page", *home)
+    with tarfile.open(tmp_path / "run.tar.gz") as archive:
+        names = [member.name for member in archive if member.isfile()]
+        packed = b"\n".join(archive.extractfile(name).read() for name in names)  # type: ignore[union-attr]
+    assert not any(name.endswith("sample.json") for name in names)
+    assert b'"sample"' not in packed and b"sample_names" not in packed
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "rows as read" not in page
+    plan = json.loads((tmp_path / "home" / "runs" / run / "plan.json").read_bytes())
+    assert all("sample" not in one for one in plan[REPORTS].values())
+    other = ("--home", tmp_path / "other")
+    invoke("import", tmp_path / "run.tar.gz", *other)
+    assert "rows as read" not in invoke("data", run, *other).stdout
