@@ -52,7 +52,12 @@ def _place(item: tuple[str, Any]) -> int:
 
 
 def _key(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text, ensure_ascii=False)
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _quoted(text)
+
+
+def _quoted(value: Any) -> str:
+    """JSON's spelling is TOML's, but for the one control character that JSON leaves as it is."""
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
 
 
 def inline(value: Any) -> str:
@@ -62,4 +67,4 @@ def inline(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{_key(key)} = {inline(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return _quoted(value)
