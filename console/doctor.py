@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from chelate.neighbours import neighbours, on_the_path
 from console.output import FAILED, say
 from engine.jobs.devices import cores
 from engine.jobs.home import Home, resolve_home
@@ -28,6 +29,11 @@ def examine(home: Path | None) -> int:
     """Print what was found; the exit code is 0 when a run could start."""
     fine = True
     say(f"chelate   {version('chelate')}, Python {sys.version.split()[0]}")
+    for neighbour in neighbours():
+        say(f"names     {neighbour}")
+        fine = fine and not neighbour.harms
+    for path in on_the_path():
+        say(f"names     {path} is on Python's path, too; chelate uses its own")
     for name in KINDS:
         say(f"{name:9} {', '.join(registered(name))}")
     say(f"cpu       {cores()} cores usable")
