@@ -67,7 +67,7 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         told: dict[str, Any] = {
             "home": str(place.root),
             "rows": exported(rows),
-            "tuning": tuning_of(found),
+            "tuning": exported(tuning_of(found)),
         }
         one = len(found) == 1
         told["data"] = [each.to_json() for each in data_sets_of(found)]

@@ -16,7 +16,7 @@ from engine.jobs.home import Home, resolve_home
 from engine.jobs.inventory import gpus
 from engine.spec.component import KINDS
 from engine.spec.errors import BadInput
-from engine.spec.registry import registered
+from engine.spec.registry import registered, skipped
 
 # In a process of its own: the console never imports torch, and a broken torch must not end it.
 PROBE = (
@@ -36,6 +36,9 @@ def examine(home: Path | None) -> int:
         say(f"names     {path} is on Python's path, too; chelate uses its own")
     for name in KINDS:
         say(f"{name:9} {', '.join(registered(name))}")
+    for name in KINDS:
+        for plugin in skipped(name):
+            say(f"skipped   {plugin}")
     say(f"cpu       {cores()} cores usable")
     found = gpus()
     for gpu in found:

@@ -47,7 +47,7 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
         told = {
             "runs": [run.id for run in found],
             "rows": exported(rows),
-            "tuning": tuning_of(found),
+            "tuning": exported(tuning_of(found)),
             "warnings": warnings_document(found),
             "data": [one.to_json() for one in data_sets_of(found)],
         }

@@ -75,7 +75,7 @@ def run_preset(
             "home": str(place.root),
             "rows": exported(rows_of([run])),
         }
-        told |= {"tuning": tuning_of([run]), "data": _data_json(run)}
+        told |= {"tuning": exported(tuning_of([run])), "data": _data_json(run)}
         say_json(told | {"warnings": warnings_document([run])})
     elif not interrupted:
         _compare(run)

@@ -142,6 +142,8 @@ def test_programs_get_every_p_value_and_a_word_for_not_applicable() -> None:
     assert told["retrain"]["p_holm"] is None
     nothing = ours | {"verdict": "n/a"}
     assert exported([nothing, ours]) == [ours | {"verdict": "not-applicable"}, ours]
+    trial = {"outcome": "n/a", "reason": "n/a"}
+    assert exported([trial]) == [{"outcome": "not-applicable", "reason": "n/a"}]
 
 
 def test_markdown_is_a_rectangle() -> None:
