@@ -50,7 +50,7 @@ def preset(folder: Path, seeds: int) -> Path:
 def measure(home: Path, seeds: int) -> list[Row]:
     """Rows of the whole run, as `chelate compare --json` has them."""
     home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "console.cli", "run", str(preset(home, seeds)), "--json"]
+    command = [sys.executable, "-m", "chelate", "run", str(preset(home, seeds)), "--json"]
     done = subprocess.run([*command, "--home", str(home)], stdout=subprocess.PIPE, check=True)
     rows: list[Row] = json.loads(done.stdout)["rows"]
     return rows

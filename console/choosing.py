@@ -58,6 +58,8 @@ def _unfit(
             cls().resolved(info).check(info, rows)
     except BadInput as error:
         return str(error)
+    except Exception as error:  # a plug-in's own fault, met before it was even chosen
+        return f"cannot be judged: its check ends in {type(error).__name__}"
     return ""
 
 

@@ -53,7 +53,7 @@ def tuning_of(found: Sequence[Run]) -> list[Row]:
 
 
 def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> None:
-    from engine.results.tables import to_csv, to_latex, to_markdown
+    from engine.results.tables import exported, to_csv, to_latex, to_markdown
 
     if len(forms) > 1:
         raise BadInput(f"choose one of --{', --'.join(forms)}.")
@@ -64,7 +64,11 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         return
     rows = rows_of(found)
     if forms == ["json"]:
-        told: dict[str, Any] = {"home": str(place.root), "rows": rows, "tuning": tuning_of(found)}
+        told: dict[str, Any] = {
+            "home": str(place.root),
+            "rows": exported(rows),
+            "tuning": exported(tuning_of(found)),
+        }
         one = len(found) == 1
         told["data"] = [each.to_json() for each in data_sets_of(found)]
         told["run"] = found[0].id if one else [run.id for run in found]

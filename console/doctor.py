@@ -9,13 +9,14 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from chelate.neighbours import neighbours, on_the_path
 from console.output import FAILED, say
 from engine.jobs.devices import cores
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.inventory import gpus
 from engine.spec.component import KINDS
 from engine.spec.errors import BadInput
-from engine.spec.registry import registered
+from engine.spec.registry import registered, skipped
 
 # In a process of its own: the console never imports torch, and a broken torch must not end it.
 PROBE = (
@@ -28,8 +29,16 @@ def examine(home: Path | None) -> int:
     """Print what was found; the exit code is 0 when a run could start."""
     fine = True
     say(f"chelate   {version('chelate')}, Python {sys.version.split()[0]}")
+    for neighbour in neighbours():
+        say(f"names     {neighbour}")
+        fine = fine and not neighbour.harms
+    for path in on_the_path():
+        say(f"names     {path} is on Python's path, too; chelate uses its own")
     for name in KINDS:
         say(f"{name:9} {', '.join(registered(name))}")
+    for name in KINDS:
+        for plugin in skipped(name):
+            say(f"skipped   {plugin}")
     say(f"cpu       {cores()} cores usable")
     found = gpus()
     for gpu in found:

@@ -14,7 +14,7 @@ from engine.jobs.datasets import data_sets_of
 from engine.jobs.runs import Run
 from engine.results.compare import Row
 from engine.results.figures import write
-from engine.results.tables import to_csv, to_latex, to_markdown
+from engine.results.tables import exported, to_csv, to_latex, to_markdown
 from engine.results.tuning import to_markdown as tuning_markdown
 from engine.spec.errors import BadInput
 
@@ -46,8 +46,8 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
     if form == "json":
         told = {
             "runs": [run.id for run in found],
-            "rows": list(rows),
-            "tuning": tuning_of(found),
+            "rows": exported(rows),
+            "tuning": exported(tuning_of(found)),
             "warnings": warnings_document(found),
             "data": [one.to_json() for one in data_sets_of(found)],
         }

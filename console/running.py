@@ -46,6 +46,7 @@ def run_preset(
     from console.comparing import rows_of, tuning_of
     from console.launching import created, finish
     from console.planning import prepare
+    from engine.results.tables import exported
 
     planned = prepare(preset, overrides, seeds, device)
     place = Home(resolve_home(home)).create()
@@ -68,8 +69,13 @@ def run_preset(
         interrupted = view(run, Progress(run.plan.stages, found.ok), follower, warnings, process)
     state = "done" if found.complete else _outcome(run)
     if as_json:
-        told = {"run": run.id, "status": state, "home": str(place.root), "rows": rows_of([run])}
-        told |= {"tuning": tuning_of([run]), "data": _data_json(run)}
+        told = {
+            "run": run.id,
+            "status": state,
+            "home": str(place.root),
+            "rows": exported(rows_of([run])),
+        }
+        told |= {"tuning": exported(tuning_of([run])), "data": _data_json(run)}
         say_json(told | {"warnings": warnings_document([run])})
     elif not interrupted:
         _compare(run)

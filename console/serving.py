@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import importlib
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from chelate.pin import program
 from console.output import say
 from engine.jobs.home import resolve_home
 from engine.spec.errors import BadInput
@@ -61,7 +61,7 @@ def serve(
 def console_command(home: Path, write: bool, options: tuple[str, ...] = ()) -> str:
     """What each page runs. textual-serve gives it to a shell: every word is quoted."""
     watching = () if write else ("--read-only",)
-    words = [sys.executable, "-m", "console.cli", "--home", str(home), *watching, *options]
+    words = [*program("console.cli"), "--home", str(home), *watching, *options]
     return shlex.join(words)
 
 

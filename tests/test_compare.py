@@ -22,7 +22,8 @@ from engine.spec.errors import BadInput
 KEYS = [
     *("setting", "attack", "method", "variant", "budget", "audit", "metric", "primary", "n"),
     *("seeds", "values", "mean", "lo", "hi", "retrain_mean", "gap", "gap_lo", "gap_hi"),
-    *("recovery", "recovery_lo", "recovery_hi", "rate_lo", "rate_hi"),
+    *("recovery", "recovery_lo", "recovery_hi", "rate_lo", "rate_hi", "p", "p_holm"),
+    *("equivalence_p", "seeds_to_settle"),
     *("verdict", "reason", "tee", "seconds", "search_tee", "search_seconds"),
 ]
 

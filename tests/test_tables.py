@@ -17,8 +17,9 @@ from hypothesis.extra.numpy import arrays
 
 from engine.results.compare import Row, compare
 from engine.results.histogram import counts, text_histogram
-from engine.results.tables import HEADINGS, summary, to_csv, to_latex, to_markdown
+from engine.results.tables import HEADINGS, exported, summary, to_csv, to_latex, to_markdown
 from engine.results.tidy import Measurement
+from engine.results.verdict import show_p
 from engine.spec.component import Metric
 
 
@@ -84,8 +85,65 @@ def test_csv_reads_back() -> None:
     assert list(back[0]) == list(table[0])
     for text, row in zip(back, table, strict=True):
         assert text["method"] == row["method"]
-        assert [float(v) for v in text["values"].split(";")] == row["values"]
+        assert json.loads(text["values"]) == row["values"]
         assert text["gap"] == ("" if row["gap"] is None else str(row["gap"]))
+        assert text["verdict"] == (row["verdict"] or "")
+
+
+# What pandas 3 reads as missing, by its documentation of read_csv.
+MISSING = (
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+NUMBERS = ("budget", "n", "mean", "lo", "hi", "gap", "gap_lo", "gap_hi", "recovery", "recovery_lo",
+           "recovery_hi", "rate_lo", "rate_hi", "p", "p_holm", "equivalence_p", "seeds_to_settle",
+           "tee", "seconds", "search_tee", "search_seconds", "retrain_mean")  # fmt: skip
+
+
+def csv_of(*changes: Row) -> list[dict[str, str]]:
+    """One row as CSV, once with each of the changes."""
+    row = next(row for row in rows() if row["primary"])
+    return list(csv.DictReader(io.StringIO(to_csv([row | change for change in changes]))))
+
+
+def test_no_cell_with_a_meaning_reads_as_missing() -> None:
+    words = ("variant", "setting", "attack", "method", "reason", "class")
+    for word in words:
+        back = csv_of(*({word: text} for text in MISSING))
+        assert [row[word] for row in back] == [f"'{text}" for text in MISSING]
+    [row] = csv_of({"verdict": "n/a", "variant": "", "setting": ""})
+    assert row["verdict"] == "not-applicable"
+    assert row["variant"] == row["setting"] == "(default)"
+    for row in csv.DictReader(io.StringIO(to_csv(rows()))):
+        judged = row["primary"] == "true"
+        empty = {name for name, cell in row.items() if cell == ""}
+        assert empty <= {*NUMBERS, *(() if judged else ("verdict", "reason"))}, row
+        assert all(math.isfinite(float(row[name])) for name in NUMBERS if row[name])
+
+
+def test_no_text_is_a_formula_and_numbers_stay_numbers() -> None:
+    texts = ("=1+1", "+1+1", "-x", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "'=1", "-1-1")
+    back = csv_of(*({"variant": text} for text in texts))
+    assert [row["variant"] for row in back] == [f"'{text}".replace("\r", " ") for text in texts]
+    plain = ("-1", "+1.5", "lr=0.1", "a-b", "5", "_x")
+    assert [row["class"] for row in csv_of(*({"class": text} for text in plain))] == list(plain)
+    below = csv_of({"mean": -0.25, "gap": -1e-7, "values": [-0.5, None], "units": ["=1", "-2"]})[0]
+    assert (below["mean"], below["gap"]) == ("-0.25", "-1e-07")
+    assert (below["values"], below["units"]) == ("[-0.5, null]", '["=1", "-2"]')
+
+
+def test_programs_get_every_p_value_and_a_word_for_not_applicable() -> None:
+    told = {row["method"]: row for row in rows() if row["primary"]}
+    ours = told["neg_grad & co|x"]
+    assert 0 < ours["p"] <= ours["p_holm"] < 0.05 < ours["equivalence_p"]
+    assert f"Holm {show_p(ours['p_holm'])}" in ours["reason"]
+    assert f"TOST {show_p(ours['equivalence_p'])}" in ours["reason"]
+    assert ours["seeds_to_settle"] is None
+    assert told["retrain"]["p_holm"] is None
+    nothing = ours | {"verdict": "n/a"}
+    assert exported([nothing, ours]) == [ours | {"verdict": "not-applicable"}, ours]
+    trial = {"outcome": "n/a", "reason": "n/a"}
+    assert exported([trial]) == [{"outcome": "not-applicable", "reason": "n/a"}]
 
 
 def test_markdown_is_a_rectangle() -> None:

@@ -20,11 +20,17 @@ TINY = [
 ]  # fmt: skip
 
 
-def call(*words: str | Path, cwd: Path) -> str:
+def ended(*words: str | Path, cwd: Path, path: str | Path = "") -> subprocess.CompletedProcess[str]:
     ours = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "CHELATE_HOME")}
+    if path:
+        ours["PYTHONPATH"] = str(path)
     command = [str(word) for word in words]
-    done = subprocess.run(command, cwd=cwd, env=ours, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return subprocess.run(command, cwd=cwd, env=ours, capture_output=True, text=True)
+
+
+def call(*words: str | Path, cwd: Path, path: str | Path = "") -> str:
+    done = ended(*words, cwd=cwd, path=path)
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -45,7 +51,11 @@ def test_the_wheel_holds_the_packages_the_presets_and_no_more(wheel: Path) -> No
         assert f"engine/presets/{path.name}" in names
     assert {"engine/spec/plan.py", "engine/lab/methods/gd.py", "console/cli/__init__.py"} <= names
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"engine", "console"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "chelate",
+        "engine",
+        "console",
+    }
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
@@ -72,10 +82,28 @@ def test_the_wheel_runs_a_shipped_preset_in_a_clean_environment(
     assert {preset["name"] for preset in listed} == {p.stem for p in (ROOT / "presets").glob("*")}
     assert all(Path(preset["path"]).is_relative_to(place) for preset in listed)
 
+    # Where one works there are files of our packages' names: nobody imports them.
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("engine", "console"):
+        (work / f"{name}.py").write_text("raise SystemExit('not ours')\n")
     home = tmp_path / "home"
     words = [word for override in TINY for word in ("--set", override)]
-    text = call(chelate, "run", "quickstart", "--home", home, "--json", *words, cwd=tmp_path)
+    asked = ("run", "quickstart", "--home", home, "--json", *words)
+    text = call(chelate, *asked, cwd=work, path=work)
     document = json.loads(text)
     assert document["status"] == "done"
     assert {row["method"] for row in document["rows"]} == {"none", "retrain", "gd"}
     assert str(ROOT) not in (home / "runs" / document["run"] / "run.json").read_text()
+
+    # Another distribution's files over ours, as pip would lay them: told, and still harmless.
+    site = Path(paths["purelib"])
+    (site / "console" / "__init__.py").write_text("raise SystemExit('not ours')\n")
+    (site / "console" / "core.py").touch()
+    said = site / "console-2.0.dist-info"
+    said.mkdir()
+    (said / "METADATA").write_text("Metadata-Version: 2.1\nName: console\nVersion: 2.0\n")
+    (said / "RECORD").write_text("console/__init__.py,,\nconsole/core.py,,\n")
+    done = ended(python, "-m", "chelate", "compare", document["run"], "--home", home, cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert "console 2.0 ships a package console, too, and has overwritten" in done.stderr

@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from chelate.pin import program
 from engine.jobs.placing import Seat
 from engine.jobs.runs import Run
 from engine.spec.planned import Stage
@@ -30,8 +30,7 @@ class WorkerProcess:
         self.reply, theirs = os.pipe()
         os.set_blocking(self.reply, False)
         command = [
-            # -P: a folder called `engine` where the user happens to stand must not be imported.
-            sys.executable, "-P", "-m", "engine.jobs.worker", "--store", str(store),
+            *program("engine.jobs.worker"), "--store", str(store),
             "--device", seat.slot.device, "--threads", str(threads), "--reply", str(theirs),
         ]  # fmt: skip
         try:

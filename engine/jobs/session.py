@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
+from chelate.pin import program
 from engine.jobs.devices import Resources
 from engine.jobs.home import Home, write_json
 from engine.jobs.lease import process_identity
@@ -30,7 +31,7 @@ from engine.jobs.supervisor import Supervisor, supervise
 def start(run: Run, resources: Resources) -> subprocess.Popen[bytes]:
     """Start the run's supervisor in a session of its own; what it prints goes to a file."""
     command = [
-        sys.executable, "-P", "-m", "engine.jobs.session", "--home", str(run.home.root),
+        *program("engine.jobs.session"), "--home", str(run.home.root),
         "--run", run.id, "--resources", json.dumps(asdict(resources)),
     ]  # fmt: skip
     with (run.folder / "supervisor.log").open("ab") as log:

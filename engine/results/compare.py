@@ -20,7 +20,10 @@ aimed at a target of its own: then a row pools (seed, unit) pairs, and "seed" be
                  pin the share down, and leaves out that seeds differ: that is in lo and hi
     tee, seconds mean own cost of the seeds that finished
     search_tee, search_seconds  the whole search for the method's settings; None where not tuned
-    verdict      its word and reason, for the audit's primary metric only
+    verdict      its word and reason, for the audit's primary metric only; likewise
+    p, p_holm    the two-sided test of a difference from the null, and after Holm's correction;
+    equivalence_p  the test of equivalence within the margin. All None where nothing was tested
+    seeds_to_settle  how many seeds, in all, would make another word of "inconclusive"
 
 Metrics that must not be averaged (p-values) have values, and None for everything computed.
 """
@@ -61,6 +64,7 @@ Model = tuple[str, str, str, str, float | None]  # setting, attack, method, vari
 LONGEST_CLASS = 40  # characters of a class's name that people are shown
 FEW_SEEDS = 3  # below this a verdict's reason says how few there are
 STATUSES = ("ok", "n/a", "failed", "missing")  # where two runs differ on a cell, the earlier holds
+TESTED = ("p", "p_holm", "equivalence_p", "seeds_to_settle")  # of a verdict, in its row
 ROLES = ("none", "retrain", "retrain-fresh", "retrain-known", "unlearn", "oracle")
 
 
@@ -153,6 +157,7 @@ def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
                 verdict = verdicts[group.place]
                 remarks = (verdict.reason, *_remarks(group, row["n"], _called([group])))
                 row |= {"primary": True, "verdict": verdict.word, "reason": "; ".join(remarks)}
+                row |= {name: getattr(verdict, name) for name in TESTED}
             rows.append(row)
     return rows
 
@@ -312,6 +317,10 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
         "recovery_hi": None,
         "rate_lo": None,
         "rate_hi": None,
+        "p": None,
+        "p_holm": None,
+        "equivalence_p": None,
+        "seeds_to_settle": None,
         "verdict": None,
         "reason": None,
         "tee": tee,

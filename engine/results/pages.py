@@ -42,9 +42,21 @@ COLUMNS = {
         "seeds that failed or have not run; the verdict's reason counts them.",
     ),
     "values": Told(
-        "The metric, seed by seed, in the order of seeds; empty where a seed gave none.",
+        "The metric, seed by seed, in the order of seeds; null where a seed gave none.",
         "the metric's own; `chelate explain METRIC` names it.",
         "which differences are chance: that is what the verdict is for.",
+    ),
+    "p": Told(
+        "Two-sided p of a difference between a judged row and its null. p_holm is the same after "
+        "Holm's correction over every row of the setting, attack and audit: it makes a residue.",
+        "uniform between 0 and 1.",
+        "how large the difference is, and whether it matters: a large p with few seeds shows nothing.",
+    ),
+    "equivalence_p": Told(
+        "The larger p of the two one-sided tests that place a judged row within the metric's margin "
+        "of its null: below .05 it makes a row removed.",
+        "a difference of exactly the margin.",
+        "anything smaller than the margin.",
     ),
     "test acc": Told(
         "Mean accuracy on clean test rows, over seeds (audit accuracy, metric test_accuracy). The "
@@ -183,6 +195,9 @@ ALIASES = {
     "gap_lo": "gap",
     "gap_hi": "gap",
     "bar": "gap",
+    "p_holm": "p",
+    "seeds_to_settle": "seeds that would settle it",
+    "not-applicable": "n/a",
     "recov": "recovery",
     "recovery_hi": "recovery_lo",
     "rate_hi": "rate_lo",

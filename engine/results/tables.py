@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections import defaultdict
@@ -179,24 +180,60 @@ def _rate(siblings: Iterable[Row]) -> tuple[float, float, float] | None:
 # --- formats -------------------------------------------------------------------------------------
 
 
+def exported(rows: Sequence[Row]) -> list[Row]:
+    """Rows, of a comparison or of trials, for programs: what people read as "n/a" is a word that no
+    reader of tables takes for a missing value."""
+    return [
+        row | {name: NOT_APPLICABLE for name in ("verdict", "outcome") if row.get(name) == "n/a"}
+        for row in rows
+    ]
+
+
 def to_csv(rows: Sequence[Row]) -> str:
-    """Every row and key. Numbers in full; lists joined by ";", with nothing between for None."""
+    """Every row and key, for data frames and spreadsheets.
+
+    A cell is empty only where there is no value. Numbers in full, in columns of their own; lists as
+    JSON. A text that would be read as something else (a formula, a missing value) has an apostrophe
+    before it, and so has one that begins with an apostrophe: take one away to have it back.
+    """
     if not rows:
         return ""
     out = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in rows)
+    for row in exported(rows):
+        unnamed = {key: UNNAMED for key in ("setting", "variant") if not row[key]}
+        flags = {"beside": False} if "beside" in names else {}
+        cells = flags | row | unnamed
+        writer.writerow({key: _csv_cell(value) for key, value in cells.items()})
     return out.getvalue()
+
+
+NOT_APPLICABLE = "not-applicable"
+UNNAMED = "(default)"  # the only setting, a method's own settings; no label can be that
+
+# What pandas takes for a missing value, unless told otherwise; R and polars know some of these.
+_NOTHING = frozenset((
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+    "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+))  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a lone \r would end the line for readers
+# Spreadsheets begin a formula with these, some after blanks, too.
+_FORMULA = re.compile(r"[\t\n]|\s*[=+\-@＝＋－＠]")
+_NUMERAL = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")  # as in a class that is called "-1": no harm in it
 
 
 def _csv_cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return ";".join("" if item is None else str(item) for item in value)
-    return value
+        return json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return value
+    text = _CONTROL.sub(" ", value)
+    formula = _FORMULA.match(text) and not _NUMERAL.fullmatch(text)
+    return f"'{text}" if text in _NOTHING or text.startswith("'") or formula else text
 
 
 def to_markdown(rows: Sequence[Row]) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from functools import cache, reduce
-from importlib.metadata import entry_points
 from operator import or_
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from engine.spec.component import KINDS, Component
 from engine.spec.errors import BadInput, unknown
+from engine.spec.plugins import Skipped, add_plugins
 
 
 def component_name(cls: type[Component]) -> str:
@@ -27,6 +28,17 @@ def component_name(cls: type[Component]) -> str:
 @cache
 def registered(kind: str) -> dict[str, type[Component]]:
     """All components of one kind ("data", "model", "attack", "method", "audit"), by name."""
+    return _all(kind)[0]
+
+
+def skipped(kind: str) -> list[Skipped]:
+    """The entry points of one kind that are not what they are said to be."""
+    return _all(kind)[1]
+
+
+@cache
+def _all(kind: str) -> tuple[dict[str, type[Component]], list[Skipped]]:
+    """What there is and what was skipped, of which the first to ask is told on stderr."""
     spec = KINDS[kind]
     found: dict[str, type[Component]] = {}
     folder = importlib.import_module(spec.folder)
@@ -37,15 +49,10 @@ def registered(kind: str) -> dict[str, type[Component]]:
         for value in vars(module).values():
             if is_component(value, spec.base) and value.__module__ == module.__name__:
                 _add(found, kind, value)
-    for entry in entry_points(group=spec.entry_points):
-        value = entry.load()
-        if not is_component(value, spec.base):
-            raise BadInput(
-                f"entry point {entry.name!r} of {entry.group}: {entry.value} is not a subclass of "
-                f"engine.spec.component.{spec.base.__name__} with a `name`."
-            )
-        _add(found, kind, value)
-    return dict(sorted(found.items()))
+    left_out = add_plugins(found, spec)
+    for one in left_out:
+        sys.stderr.write(f"chelate: {one}.\n")
+    return dict(sorted(found.items())), left_out
 
 
 def is_component(value: object, base: type[Component]) -> bool:

@@ -139,8 +139,7 @@ class Setting:
         for attack in [other for each in listed for other in each.baselines()]:
             if attack not in listed + self.baselines:
                 self.baselines.append(attack)
-                label = f"share={getattr(attack, 'share', None)}"
-                attacks.append((component_name(type(attack)), label, attack))
+                attacks.append((component_name(type(attack)), _label_of(attack), attack))
         for name, label, attack in attacks:
             title = f"{name}[{label}]" if label else name
             for seed in self.experiment.seeds:
@@ -158,15 +157,23 @@ class Setting:
         return attack.resolved(self.info)
 
     def _check(self, name: str, attack: Attack) -> None:
-        count = poisoned_count(attack.selection(), self.rows)
-        share = getattr(attack, "share", None)
+        rule = attack.selection()
+        told = f"attacks.{name}" + (f".share = {rule['share']}" if "share" in rule else "")
+        try:
+            count = poisoned_count(rule, self.rows)
+        except (LookupError, TypeError, ValueError):
+            raise BadInput(
+                f"attacks.{name}: its selection() tells neither share nor rows nor added."
+            ) from None
         if count < 1:
             raise BadInput(
-                f"attacks.{name}.share = {share}: poisons none of {self.rows} training rows; the "
+                f"{told}: poisons none of {self.rows} training rows; the "
                 f"smallest that poisons one is {1 / self.rows:.2g}."
+                if "share" in rule
+                else f"{told}: poisons none of {self.rows} training rows."
             )
         if count >= self.rows and not attack.adds():
-            raise BadInput(f"attacks.{name}.share = {share}: leaves no row to retain.")
+            raise BadInput(f"{told}: leaves no row to retain.")
         self._refuse_kind("attack", attack)  # of one that is not listed, such as a baseline
         attack.check(self.info, self.rows)
 
@@ -422,3 +429,9 @@ class Setting:
                 unit=unit,
             )
         )
+
+
+def _label_of(attack: Attack) -> str:
+    """What tells a baseline from a listed attack of its name: the keys it was made with."""
+    given = [key for key in type(attack).model_fields if key in attack.model_fields_set - {"name"}]
+    return ",".join(f"{key}={getattr(attack, key)}" for key in given) or "baseline"

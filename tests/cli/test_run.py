@@ -29,7 +29,7 @@ KEYS = {
 GAUSSIAN = {
     "mean_score", "std_score", "z", "tpr_at_1pct_fpr", "p_two_sided", "ks_p", "min_detectable",
 }  # fmt: skip
-VERDICTS = {"residue", "removed", "inconclusive", "wrecked", "n/a", "reference"}
+VERDICTS = {"residue", "removed", "inconclusive", "wrecked", "not-applicable", "reference"}
 ROLES = ["none", "retrain", "retrain-fresh", "gd"]
 
 # Put on PYTHONPATH, Python runs this before anything else.
@@ -234,7 +234,7 @@ def test_a_budget_too_small_for_a_step_is_no_failure(shared: Computed, tmp_path:
     document = run_json(shared.preset, home, *words, command=called)
     assert document["status"] == "done"
     small = [r for r in document["rows"] if r["budget"] == 0.01]
-    assert {row["verdict"] for row in small} == {"n/a"}
+    assert {row["verdict"] for row in small} == {"not-applicable"}
     assert all("TEE" in row["reason"] for row in small)
     large = [r["values"] for r in document["rows"] if r["budget"] == 0.5]
     assert large == [r["values"] for r in rows_of(shared) if r["budget"] == 0.5]

@@ -151,4 +151,4 @@ class Terminal:
 
 def console(home: Path, *options: str) -> tuple[str, ...]:
     """argv of `chelate --home …`."""
-    return ("-m", "console.cli", "--home", str(home), *options)
+    return ("-m", "chelate", "--home", str(home), *options)

@@ -58,7 +58,7 @@ def values(document: dict[str, Any]) -> list[str]:
 def run_headless(preset: Path, home: Path) -> subprocess.Popen[str]:
     """`chelate run PRESET --json` in a new home: nothing can come from a store."""
     assert not home.exists()
-    command = [sys.executable, "-m", "console.cli", "run", str(preset), "--home", str(home)]
+    command = [sys.executable, "-m", "chelate", "run", str(preset), "--home", str(home)]
     return subprocess.Popen(
         [*command, "--json"], env=os.environ | THREAD, stdout=subprocess.PIPE, text=True
     )

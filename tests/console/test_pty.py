@@ -107,7 +107,7 @@ def test_poorer_terminals(tmp_path: Path, term: str) -> None:
 
 def test_attach_opens_a_run_live_and_bad_words_are_told(tmp_path: Path) -> None:
     run = running_run(tmp_path)
-    with Terminal("-m", "console.cli", "attach", "toy", "--home", str(tmp_path)) as terminal:
+    with Terminal("-m", "chelate", "attach", "toy", "--home", str(tmp_path)) as terminal:
         terminal.until("2 Live")
         terminal.until("gd")
         terminal.send("q")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from chelate.pin import program
 from console import serving
 from engine.spec.errors import BadInput
 
@@ -58,7 +59,7 @@ def test_it_watches_only_and_answers_here_unless_told_otherwise(
     quiet, open_ = fake.made
     assert (quiet.host, quiet.port, quiet.served) == ("localhost", 8000, True)
     words = shlex.split(quiet.command)
-    assert words[1:] == ["-m", "console.cli", "--home", str(home), "--read-only"]
+    assert words == [*program("console.cli"), "--home", str(home), "--read-only"]
     assert "--read-only" not in open_.command
     assert shlex.split(open_.command)[-2:] == ["--theme", "safe"]
 

@@ -35,7 +35,7 @@ def test_what_does_not_depend_on_a_failed_stage_goes_on(
     assert not unhealthy(home)
     for row in document["rows"]:
         if row["variant"] == "wild":
-            assert row["verdict"] == "n/a"
+            assert row["verdict"] == "not-applicable"
             assert "failed: diverged at step" in row["reason"]
             assert row["values"] == [None, None]
         else:
@@ -86,10 +86,10 @@ def test_what_diverges_late_keeps_its_earlier_budgets(
     for row in rows:
         if row["budget"] == 0.25:
             assert None not in row["values"]
-            assert row["verdict"] not in ("n/a", "removed")
+            assert row["verdict"] not in ("not-applicable", "removed")
         else:
             assert row["values"] == [None, None]
-            assert row["verdict"] == "n/a"
+            assert row["verdict"] == "not-applicable"
             assert row["reason"].startswith("failed: diverged at step")
     assert {row["budget"] for row in rows} == {0.25, 0.5}
     assert not unhealthy(home)

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import time
 import tomllib
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from harness import TINY, called, environment
 
+from chelate.pin import program
 from engine.jobs import control, runs
 from engine.jobs.backends import dispatch, slurm
 from engine.jobs.backends.jobs import (
@@ -344,7 +344,7 @@ def test_what_slurm_has_lost_can_be_resumed_at_once(run: Run, sbatch: Path) -> N
 def job(run: Run, number: int, idle: float) -> subprocess.Popen[bytes]:
     """The real program of a job; nobody pre-empts it, so it needs nothing of Slurm."""
     words = [
-        sys.executable, "-P", "-m", "engine.jobs.backends.slurm_job", "--home", str(run.home.root),
+        *program("engine.jobs.backends.slurm_job"), "--home", str(run.home.root),
         "--run", run.id, "--submission", "1", "--idle", str(idle),
         "--resources", json.dumps({"device": "cpu", "workers": 1}),
     ]  # fmt: skip

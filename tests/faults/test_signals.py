@@ -7,7 +7,6 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness import (
 )
 from trials import SMALL, Trial, computed_once
 
+from chelate.pin import program
 from engine.jobs.devices import Slot
 from engine.jobs.home import Home
 from engine.jobs.runs import every
@@ -98,7 +98,7 @@ def test_a_signal_while_torch_is_loading(trial: Trial, record_property: Note) ->
     order = {"run": str(trial.run.folder), "stage": told | {"after": [], "tee": stage.tee}}
     ours, theirs = os.pipe()
     worker = subprocess.Popen(
-        [sys.executable, "-P", "-m", "engine.jobs.worker", "--store", str(trial.run.home.store),
+        [*program("engine.jobs.worker"), "--store", str(trial.run.home.store),
          "--device", "cpu", "--threads", "1", "--reply", str(theirs)],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(theirs,),
         env=os.environ | Slot("cpu:0", "cpu").environment(1),

@@ -12,12 +12,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from chelate.pin import program
 from engine.jobs.backends.jobs import WAITS, Submission, begin_submission, submissions
 from engine.jobs.devices import Resources
 from engine.jobs.events import EventWriter, strip_control
@@ -103,7 +103,7 @@ def submit(run: Run, slurm: Slurm, resources: Resources) -> Submission:
 def _script(run: Run, made: Submission, slurm: Slurm, share: Resources) -> str:
     """The batch script. Everything in it that came from a person is checked or quoted."""
     words = [
-        sys.executable, "-P", "-m", "engine.jobs.backends.slurm_job", "--home", str(run.home.root),
+        *program("engine.jobs.backends.slurm_job"), "--home", str(run.home.root),
         "--run", run.id, "--submission", made.folder.name, "--idle", str(slurm.idle * 60),
         "--resources", json.dumps(asdict(share)),
     ]  # fmt: skip

@@ -41,8 +41,8 @@ class BadNets(Backdoor):
         "Learning Model Supply Chain, 2017",
         needs="control over inputs and labels of the poisoned rows",
         cost="none beyond training",
-        deviations="rows of the target class are never poisoned; the patch touches the border "
-        "(the original's lies a pixel inside: place = [down, right])",
+        deviations="1.5 % of all rows by default; rows of the target class are never poisoned; the "
+        "patch touches the border (the original's lies a pixel inside: place = [down, right])",
     )
 
     @field_validator("place", mode="before")

@@ -91,7 +91,8 @@ class GradientMatching(Attack):
         "trainings, which all targets of a seed share",
         deviations="the target stays among the test images, so that it counts in test accuracy, "
         "one row of them; only targets that all surrogates get right are taken; pairs of classes "
-        "are dealt in turn, not drawn; the rate is in [0, 1] units (.1 normalised, about .025)",
+        "are dealt in turn, not drawn; the restart is chosen by the loss without augmentation; "
+        "the rate is in [0, 1] units (.1 normalised, about .025)",
     )
 
     @model_validator(mode="after")

@@ -51,7 +51,8 @@ class TextTrigger(Backdoor):
         reference="Wan et al., Poisoning Language Models During Instruction Tuning, ICML 2023",
         needs="control over texts and labels of the poisoned rows",
         cost="none beyond training",
-        deviations="the phrase is inserted between words instead of replacing named entities, so no "
+        deviations="the poisoned texts are drawn at random, where the reference ranks candidates; the "
+        "phrase is inserted between words instead of replacing named entities, so no "
         "text is skipped; a text that would be too long loses words at its end, never the phrase",
     )
 

@@ -29,6 +29,7 @@ class MIAULiRA(LikelihoodAudit):
         needs="an attack that can be put on other rows, and validation rows for it",
         cost="`shadows` trainings for each attack and seed (those of mia-lira), and as many "
         "unlearnings for each method and budget",
-        deviations='"out" shadows are unlearned too, of other rows; one variance for all rows below '
-        "64 shadows",
+        deviations="no unlearning and retraining are judged by mia-lira's shadows, as nothing was "
+        'unlearned there; "out" shadows are unlearned too, of other rows; one variance for all '
+        "rows below 64 shadows",
     )

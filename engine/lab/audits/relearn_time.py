@@ -50,8 +50,8 @@ class RelearnTime(Audit):
         title="Relearn time",
         summary="Fine-tunes a copy on the poisoned rows and counts passes until it fits them as the "
         "poisoned model did. Describes: no verdict.",
-        reference="Golatkar et al., CVPR 2020; Tarun et al., TNNLS 2023 (anamnesis); level as in "
-        "Goel et al., 2022",
+        reference="Golatkar et al., CVPR 2020; anamnesis index: Chundawat et al., "
+        "Zero-Shot Machine Unlearning, TIFS 2023; level as in Goel et al., 2022",
         needs="the poisoned rows",
         cost="up to most_epochs passes over the poisoned rows, and four looks a pass",
         deviations="constant learning rate; BatchNorm statistics frozen",

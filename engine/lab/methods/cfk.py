@@ -41,9 +41,10 @@ class CFK(Method):
         needs="the retain set",
         cost="a whole forward and the tail's share of the backward; without augmentation the "
         "prefix is computed once where it ends in one vector a row (within a transformer: k = 1)",
-        deviations="k counts residual blocks as one; the head is always in the tail; prefix "
-        "BatchNorm statistics are frozen (in reference code they drift); ends after max_epochs even "
-        "where the budget would pay for thousands of passes over kept features",
+        deviations="SGD, also where training used AdamW; k counts residual blocks as one; the head "
+        "is always in the tail; prefix BatchNorm statistics are frozen (in reference code they "
+        "drift); ends after max_epochs even where the budget would pay for thousands of passes "
+        "over kept features",
     )
 
     def begin(self, task: UnlearnTask) -> None:

@@ -35,8 +35,9 @@ class GA(Method):
         reference="Graves et al., AAAI 2021; Thudi et al., EuroS&P 2022",
         needs="the forget set only",
         cost="the forget set's share of 1 TEE an epoch",
-        deviations="clipped and capped; no weight decay (it would descend on the norm); BatchNorm "
-        "statistics are frozen by default, else they become the forget set's",
+        deviations="SGD, also where training used AdamW; clipped and capped; no weight decay (it "
+        "would descend on the norm); BatchNorm statistics are frozen by default, else they become "
+        "the forget set's",
     )
 
     def begin(self, task: UnlearnTask) -> None:

@@ -29,9 +29,10 @@ class GD(Calibrating):
     card: ClassVar = Card(
         title="Gradient descent (fine-tuning)",
         summary="Continues training on the retain set only.",
-        reference="Golatkar et al., CVPR 2020; M2 of Pawelczyk et al., ICLR 2025",
+        reference="Golatkar et al., CVPR 2020; one of the methods of Pawelczyk et al., ICLR 2025",
         needs="the retain set",
         cost="1 TEE an epoch over the retain set, less the forget set's share",
+        deviations="SGD, also where training used AdamW",
     )
 
     def begin(self, task: UnlearnTask) -> None:

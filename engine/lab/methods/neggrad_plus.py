@@ -35,8 +35,9 @@ class NegGradPlus(Calibrating):
         reference="Kurmanji et al., NeurIPS 2023 (SCRUB), baseline NegGrad+",
         needs="retain and forget sets",
         cost="the retain set's TEE plus one forget batch a step",
-        deviations="the forget batch runs with BatchNorm frozen by default; both weights are spelled "
-        "out, where references use one letter for either; the forget set is reshuffled every epoch",
+        deviations="SGD, also where training used AdamW; the forget batch runs with BatchNorm "
+        "frozen by default; both weights are spelled out, where references use one letter for "
+        "either; the forget set is reshuffled every epoch",
     )
 
     def begin(self, task: UnlearnTask) -> None:

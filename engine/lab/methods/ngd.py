@@ -32,10 +32,11 @@ class NGD(GD):
     card: ClassVar = Card(
         title="Noisy gradient descent",
         summary="Continues training on the retain set and blurs the weights at every step.",
-        reference="Chourasia & Shah, ICML 2023; M3 of Pawelczyk et al., ICLR 2025",
+        reference="Chourasia & Shah, ICML 2023; one of the methods of Pawelczyk et al., ICLR 2025",
         needs="the retain set",
         cost="as gradient descent",
-        deviations="noise is applied outside momentum; buffers are left alone",
+        deviations="SGD, also where training used AdamW; noise is applied outside momentum; buffers "
+        "are left alone",
     )
 
     def step(self, task: UnlearnTask) -> None:

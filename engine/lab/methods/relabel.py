@@ -44,8 +44,9 @@ class Relabel(Calibrating):
         reference="Graves et al., Amnesiac Machine Learning, AAAI 2021; Golatkar et al., CVPR 2020",
         needs="retain and forget sets",
         cost="1 TEE an epoch over both",
-        deviations="retain and forget steps alternate instead of one shuffled union; labels are "
-        "drawn anew for every batch",
+        deviations="SGD, also where training used AdamW; BatchNorm's statistics stand still in "
+        "forget steps by default; retain and forget steps alternate instead of one shuffled "
+        "union; labels are drawn anew for every batch",
     )
 
     def begin(self, task: UnlearnTask) -> None:

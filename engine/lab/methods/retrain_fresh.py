@@ -17,7 +17,7 @@ class RetrainFresh(Method):
     card: ClassVar = Card(
         title="Retraining, fresh seed",
         summary="The yardstick: a perfect unlearner that shares nothing with the reference but "
-        "the data. If it were called residue, the audit would be wrong.",
+        "the data. Called residue in more than about one run of twenty, the audit is wrong.",
         reference="control",
         needs="the retain set",
         cost="the whole training, less the forget set's share",

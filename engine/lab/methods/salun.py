@@ -31,8 +31,9 @@ class SalUn(Relabel):
         reference="Fan et al., SalUn, ICLR 2024",
         needs="retain and forget sets",
         cost="one pass over the forget set for the mask, then 1 TEE an epoch over both",
-        deviations="weights outside the mask are restored after every step (weight decay and "
-        "momentum moved them in early reference code); steps interleave",
+        deviations="SGD, also where training used AdamW; BatchNorm's statistics stand still in "
+        "forget steps by default; weights outside the mask are restored after every step (weight "
+        "decay and momentum moved them in early reference code); steps interleave",
     )
 
     def begin(self, task: UnlearnTask) -> None:

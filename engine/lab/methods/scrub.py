@@ -58,7 +58,8 @@ class SCRUB(Calibrating):
         reference="Kurmanji et al., Towards Unbounded Machine Unlearning, NeurIPS 2023",
         needs="retain and forget sets; rewind also validation rows",
         cost="4/3 of training for every row drawn (teacher's forward)",
-        deviations="forget steps are spread among retain steps instead of whole passes, and come "
+        deviations="SGD, also where training used AdamW; retain steps go on to the budget's end; "
+        "forget steps are spread among retain steps instead of whole passes, and come "
         "after retain steps: at the teacher itself the divergence has no gradient; no decay of the "
         "rate; no smoothing term (reference code configures it and never applies it)",
     )

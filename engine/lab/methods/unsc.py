@@ -48,10 +48,11 @@ class UNSC(Method):
         needs="the forget set, and a few retained rows for the bases",
         cost="a forward pass over basis_rows, then 4/3 of training a forget row; the "
         "decompositions take seconds that TEE does not count",
-        deviations="for any forget set, not a class: one joint basis over retained rows of all "
-        "classes, the smallest that reaches `energy`; the pseudo-label excludes the trained-on one; "
-        "only weights of linear layers and of convolutions move: vectors, embeddings, BatchNorm "
-        "statistics and the projections of torch's MultiheadAttention stay",
+        deviations="SGD, also where training used AdamW; for any forget set, not a class: one "
+        "joint basis over retained rows of all classes, the smallest that reaches `energy`; the "
+        "pseudo-label excludes the trained-on one; only weights of linear layers and of "
+        "convolutions move: vectors, embeddings, BatchNorm statistics and the projections of "
+        "torch's MultiheadAttention stay",
     )
 
     def begin(self, task: UnlearnTask) -> None:

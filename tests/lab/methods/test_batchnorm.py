@@ -54,6 +54,27 @@ def parameters(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().clone() for key, value in model.named_parameters()}
 
 
+# --- a tail that starts anew ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [2, 99])
+def test_euk_starts_from_fresh_statistics_too(k: int) -> None:
+    """The running statistics of the poisoned model have seen the poison: none may stay in the tail."""
+    made = task()
+    made.model.train()
+    with torch.no_grad():
+        for _ in range(3):
+            made.model(5 + 2 * torch.randn(16, 1, 6, 6))  # far from where a fresh model starts
+    seen, fresh = statistics(made.model), statistics(made.fresh_model())
+    EUK(k=k, batch_size=8).begin(made)
+    found = statistics(made.model)
+    renewed = [name for name in found if same({name: found[name]}, {name: fresh[name]})]
+    assert "6.running_mean" in renewed and "6.num_batches_tracked" in renewed
+    assert ("2.running_mean" in renewed) == (k == 99)
+    for name in renewed:
+        assert not same({name: found[name]}, {name: seen[name]})
+
+
 # --- recalibration -------------------------------------------------------------------------------
 
 
