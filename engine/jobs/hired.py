@@ -58,7 +58,7 @@ class WorkerProcess:
         self.stage = stage
         told = {
             "key": stage.key, "kind": stage.kind, "title": stage.title, "config": stage.config,
-            "inputs": stage.inputs, "after": stage.after, "tee": stage.tee,
+            "inputs": stage.inputs, "after": stage.after, "tee": stage.tee, "pins": stage.pins,
         }  # fmt: skip
         assert self.process.stdin is not None
         order: dict[str, Any] = {"run": str(run.folder), "stage": told}

@@ -36,7 +36,7 @@ from engine.jobs.orders import Order
 from engine.jobs.store import Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.keys import canonical, digest
-from engine.spec.planned import REPORTS
+from engine.spec.planned import PINS, REPORTS
 
 if TYPE_CHECKING:  # pydantic costs half a second, which a list of runs can do without
     from engine.spec.experiment import Experiment
@@ -290,7 +290,7 @@ def _write(
             },
         )
     else:
-        if before.get(REPORTS) != plan.get(REPORTS):  # a run of before lacks them
+        if any(before.get(told) != plan.get(told) for told in (REPORTS, PINS)):  # of before: none
             write_json(run.folder / "plan.json", plan)
         try:  # where and how is as asked last
             asked = Run(run.home, run.id).experiment.model_copy(
@@ -313,8 +313,9 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def _same_plan(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whatever they tell of the data: that decides nothing."""
-    bare = [{key: told[key] for key in told if key != REPORTS} for told in (one, other)]
+    """Whatever they tell of the data, which decides nothing, and of versions, which keys hold."""
+    decides_nothing = (REPORTS, PINS)
+    bare = [{key: told[key] for key in told if key not in decides_nothing} for told in (one, other)]
     return canonical(bare[0]) == canonical(bare[1])
 
 

@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from engine.jobs.lease import Lease
 from engine.jobs.stage_warnings import StageWarnings
 from engine.jobs.store import Damaged, Store, Work
 from engine.spec.errors import BadInput
+from engine.spec.pins import Pins, differences, in_words, pinned_here
 from engine.spec.planned import Stage
 
 T = TypeVar("T")
@@ -47,6 +49,7 @@ class Worker:
         self.reply = reply
         self.stopping = False
         self.kept: dict[str, Any] = {}  # what stages share; one at a time
+        self.pinned: Pins = {"device": device, "threads": threads}  # what pins are in this process
         self.lasting: tuple[int, str] = (0, "")  # modules and what is kept, as last looked at
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to pass on
@@ -57,6 +60,7 @@ class Worker:
     def serve(self) -> None:
         """Run what comes in on stdin until it closes or we are told to stop."""
         self.env = prepare_torch(self.device, self.threads)
+        self.pinned["package torch"] = imported_torch()
         self.tell(ready=True)
         for line in sys.stdin:
             order = json.loads(line)
@@ -99,6 +103,24 @@ class Worker:
             )
             told = {"outcome": "failed", "reason": reason, "seconds": 0.0, "tee": 0.0}
             return {"ended": stage.key, **told, "untold": True}
+
+    def here(self, pin: str) -> str | int:
+        """What a pin is in this worker. The first answer stands: an upgrade under a living process
+        does not reach what it has imported."""
+        if pin not in self.pinned:
+            self.pinned[pin] = pinned_here(pin)
+        return self.pinned[pin]
+
+    def refuse_other_versions(self, stage: Stage, run: str) -> None:
+        """Raise Failed for a stage whose key was made for another worker than this one."""
+        from engine.lab.context import Failed
+
+        if found := differences(stage.pins, self.here):
+            planned, here = in_words(found)
+            raise Failed(
+                f"planned with {planned}, but this worker has {here}, whose result has another key: "
+                f"not computed; `chelate resume {run}` names the command that plans anew"
+            )
 
     def run(self, run_folder: Path, stage: Stage, every: float = EVERY) -> dict[str, Any]:
         """One attempt at a stage: lease, compute, commit. Returns the message about its end.
@@ -151,6 +173,7 @@ class Worker:
             )  # fmt: skip
             try:
                 context.raise_if_stopped()
+                self.refuse_other_versions(stage, folder.parent.parent.name)
                 try:
                     tee = compute(stage, context)
                 except NotApplicable as why:
@@ -313,6 +336,21 @@ def prepare_torch(device: str, threads: int) -> dict[str, Any]:
     if device == "cuda":
         env["gpu"] = torch.cuda.get_device_name()
     return env
+
+
+def imported_torch() -> str:
+    """The version of the torch that this process has, in the words of keys: importlib.metadata's,
+    unless another torch than that one was imported (from PYTHONPATH, say)."""
+    import torch
+
+    version = pinned_here("package torch")
+    if str(version).partition("+")[0] == torch.__version__.partition("+")[0]:
+        return str(version)
+    with contextlib.suppress(PackageNotFoundError, OSError, TypeError):
+        # Builds from source may tell it in two ways.
+        if Path(torch.__file__).parent.samefile(str(distribution("torch").locate_file("torch"))):
+            return str(version)
+    return str(torch.__version__)
 
 
 def cause_of(error: Exception) -> str:
