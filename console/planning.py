@@ -14,6 +14,7 @@ from engine.jobs.datasets import data_sets
 from engine.jobs.datasets import lines as data_lines
 from engine.jobs.devices import Resources, fast_bf16
 from engine.jobs.home import Home, resolve_home
+from engine.jobs.machines import check_one_kind
 from engine.jobs.stage_warnings import one_line
 from engine.jobs.store import Store
 from engine.jobs.survey import survey
@@ -89,6 +90,7 @@ def show_plan(
     planned = prepare(preset, overrides, seeds, device)
     plan = planned.plan
     store = Store(Home(resolve_home(home)).store)
+    check_one_kind(plan, store, planned.experiment.compute, planned.resources)
     found = survey(plan, store)
     data = data_sets(plan, store)
     todo = sum(stage.tee for stage in found.missing)

@@ -64,6 +64,8 @@ class WorkerProcess:
         order: dict[str, Any] = {"run": str(run.folder), "stage": told}
         if (seconds := run.checkpoint_seconds) is not None:
             order["checkpoint_seconds"] = seconds
+        if run.one_kind:
+            order["one_kind"] = True
         line = json.dumps(order).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(line)

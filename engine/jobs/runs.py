@@ -6,6 +6,7 @@ runs/<id>/run.json          name, device, versions
 runs/<id>/events.jsonl      the supervisor's view: stages started and ended
 runs/<id>/session.json      how the last session ended
 runs/<id>/supervisor.lock   flocked by a living supervisor
+runs/<id>/machine.json      with compute.one_kind: the kind of machine that computes it
 runs/<id>/slurm/<n>/        jobs on a cluster (backends/jobs.py)
 runs/<id>/{paused,stop,retry}     what it was asked to do (orders.py)
 runs/<id>/attempts/<key16>.<n>/   events.jsonl, output.log, exit.json of one attempt
@@ -108,10 +109,22 @@ class Run:
     def checkpoint_seconds(self) -> float | None:
         """compute.checkpoint_seconds, read without pydantic; None if it cannot be read."""
         try:
-            told = tomllib.loads((self.folder / "experiment.toml").read_text("utf-8"))
-            return float(told["compute"]["checkpoint_seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return float(self._compute["checkpoint_seconds"])
+        except (ValueError, KeyError, TypeError):
             return None
+
+    @cached_property
+    def one_kind(self) -> bool:
+        """compute.one_kind, read without pydantic."""
+        return self._compute.get("one_kind") is True
+
+    @cached_property
+    def _compute(self) -> dict[str, Any]:
+        try:
+            told = tomllib.loads((self.folder / "experiment.toml").read_text("utf-8"))["compute"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return told if isinstance(told, dict) else {}
 
     def _json(self, name: str) -> dict[str, Any]:
         try:

@@ -17,7 +17,7 @@ from engine.jobs.home import resolve_home, write_json
 from engine.jobs.runs import Run
 from engine.jobs.survey import survey
 from engine.spec.errors import BadInput
-from engine.spec.planned import PINS, Stage
+from engine.spec.planned import HEAVY, PINS, Stage
 
 if TYPE_CHECKING:
     from engine.spec.experiment import Compute
@@ -100,7 +100,6 @@ def _planned_again(run: Run) -> Iterable[Plan]:
 def _torch_of_before(run: Run) -> str:
     """What its results say of torch, where that is not the one here; else ""."""
     from engine.spec.keys import package_version
-    from engine.spec.plan import HEAVY
 
     here = package_version("torch")
     heavy = [stage.key for stage in run.plan.stages.values() if stage.kind in HEAVY]

@@ -22,7 +22,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,10 +30,11 @@ from engine.jobs.crashpoints import crash_here
 from engine.jobs.events import EventWriter
 from engine.jobs.home import make_private, write_json
 from engine.jobs.lease import Lease
+from engine.jobs.machines import cpu_kind
 from engine.jobs.stage_warnings import StageWarnings
 from engine.jobs.store import Damaged, Store, Work
+from engine.jobs.suitability import Suitability
 from engine.spec.errors import BadInput
-from engine.spec.pins import Pins, differences, in_words, pinned_here
 from engine.spec.planned import Stage
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Worker:
         self.reply = reply
         self.stopping = False
         self.kept: dict[str, Any] = {}  # what stages share; one at a time
-        self.pinned: Pins = {"device": device, "threads": threads}  # what pins are in this process
+        self.one_kind = False
         self.lasting: tuple[int, str] = (0, "")  # modules and what is kept, as last looked at
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to pass on
@@ -60,12 +60,13 @@ class Worker:
     def serve(self) -> None:
         """Run what comes in on stdin until it closes or we are told to stop."""
         self.env = prepare_torch(self.device, self.threads)
-        self.pinned["package torch"] = imported_torch()
+        self.suitability = Suitability(self.env, self.store)
         self.tell(ready=True)
         for line in sys.stdin:
             order = json.loads(line)
             stage = Stage(**order["stage"] | {"after": tuple(order["stage"]["after"])})
             every = float(order.get("checkpoint_seconds", EVERY))
+            self.one_kind = order.get("one_kind") is True
             self.tell(**self._run_or_say_why(Path(order["run"]), stage, every))
             if self.stopping:
                 return
@@ -103,24 +104,6 @@ class Worker:
             )
             told = {"outcome": "failed", "reason": reason, "seconds": 0.0, "tee": 0.0}
             return {"ended": stage.key, **told, "untold": True}
-
-    def here(self, pin: str) -> str | int:
-        """What a pin is in this worker. The first answer stands: an upgrade under a living process
-        does not reach what it has imported."""
-        if pin not in self.pinned:
-            self.pinned[pin] = pinned_here(pin)
-        return self.pinned[pin]
-
-    def refuse_other_versions(self, stage: Stage, run: str) -> None:
-        """Raise Failed for a stage whose key was made for another worker than this one."""
-        from engine.lab.context import Failed
-
-        if found := differences(stage.pins, self.here):
-            planned, here = in_words(found)
-            raise Failed(
-                f"planned with {planned}, but this worker has {here}, whose result has another key: "
-                f"not computed; `chelate resume {run}` names the command that plans anew"
-            )
 
     def run(self, run_folder: Path, stage: Stage, every: float = EVERY) -> dict[str, Any]:
         """One attempt at a stage: lease, compute, commit. Returns the message about its end.
@@ -173,7 +156,8 @@ class Worker:
             )  # fmt: skip
             try:
                 context.raise_if_stopped()
-                self.refuse_other_versions(stage, folder.parent.parent.name)
+                if unfit := self.suitability.refusal(stage, folder.parents[1], self.one_kind):
+                    raise Failed(unfit)
                 try:
                     tee = compute(stage, context)
                 except NotApplicable as why:
@@ -333,24 +317,10 @@ def prepare_torch(device: str, threads: int) -> dict[str, Any]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     env: dict[str, Any] = {"torch": torch.__version__, "device": device, "threads": threads}
+    env["cpu"] = cpu_kind()
     if device == "cuda":
         env["gpu"] = torch.cuda.get_device_name()
     return env
-
-
-def imported_torch() -> str:
-    """The version of the torch that this process has, in the words of keys: importlib.metadata's,
-    unless another torch than that one was imported (from PYTHONPATH, say)."""
-    import torch
-
-    version = pinned_here("package torch")
-    if str(version).partition("+")[0] == torch.__version__.partition("+")[0]:
-        return str(version)
-    with contextlib.suppress(PackageNotFoundError, OSError, TypeError):
-        # Builds from source may tell it in two ways.
-        if Path(torch.__file__).parent.samefile(str(distribution("torch").locate_file("torch"))):
-            return str(version)
-    return str(torch.__version__)
 
 
 def cause_of(error: Exception) -> str:

@@ -19,12 +19,10 @@ from engine.spec.estimate import Estimate, estimate
 from engine.spec.experiment import Experiment
 from engine.spec.keys import digest, package_version
 from engine.spec.pins import STAGE_VERSIONS, Pins, pins_of
-from engine.spec.planned import Cell, Plan, Search, Stage
+from engine.spec.planned import HEAVY, Cell, Plan, Search, Stage
 from engine.spec.presets import settings
 from engine.spec.registry import component_name
 from engine.spec.setting import Setting
-
-HEAVY = ("craft", "train", "unlearn", "audit", "trial")  # bytes depend on torch, device and threads
 
 
 def make_plan(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.spec.estimate import Estimate
 
 Config = dict[str, Any]
+HEAVY = ("craft", "train", "unlearn", "audit", "trial")  # bytes depend on torch, device and threads
 REPORTS, PINS = "reports", "pins"  # the keys of a plan's JSON that name no run
 
 

@@ -21,7 +21,7 @@ from engine.jobs.devices import Resources
 from engine.jobs.home import Home
 from engine.jobs.orders import Order
 from engine.jobs.runs import Run
-from engine.jobs.worker import imported_torch
+from engine.jobs.suitability import imported_torch
 from engine.spec.keys import package_version
 from engine.spec.presets import load
 
