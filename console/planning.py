@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +52,16 @@ def prepare(
     if device is not None:
         # The preset's own check, for its message.
         load(preset, [*(overrides or []), f"compute.device='{device}'"])
-    return expand(experiment, origin.stem, origin, wanted)
+    return expand(experiment, _name(origin), origin, wanted)
+
+
+def _name(origin: Path) -> str:
+    """What a run of this preset is called: as its file or, asked for anew by a run's own copy, as
+    that run."""
+    if origin.name == "experiment.toml":
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads((origin.parent / "run.json").read_bytes())["name"])
+    return origin.stem
 
 
 def expand(experiment: Experiment, name: str, origin: Path, device: str) -> Planned:

@@ -151,10 +151,9 @@ def mixed(machines: Sequence[Machine]) -> str:
             for run, names in of_run.items()
         ]
         told.append(f"{machine.kind or UNKNOWN}: {'; '.join(lists)}")
-    return (
-        f"rows were computed on {len(machines)} kinds of machine, which round differently: "
-        + " | ".join(told)
-    )
+    known = all(machine.kind is not None for machine in machines)
+    how = f"were computed on {len(machines)}" if known else "may have been computed on different"
+    return f"rows {how} kinds of machine, which round differently: " + " | ".join(told)
 
 
 # --- compute.one_kind -----------------------------------------------------------------------------

@@ -142,7 +142,9 @@ def test_records_of_before_are_unknown_and_told_only_where_mixed(run: Run) -> No
     assert only.kind is None
     assert mixed([only]) == ""
     said(run, "train", HERE)
-    assert machines.UNKNOWN in mixed(machines_of([run]))
+    told = mixed(machines_of([run]))
+    assert machines.UNKNOWN in told
+    assert "may have been computed on different kinds" in told  # nobody knows
 
 
 def test_rows_of_two_runs_say_which(run: Run, shared: Computed) -> None:

@@ -15,6 +15,7 @@ import pytest
 from harness import Computed, called, exits, hashes, until
 from nursery import Nursery
 
+from console.planning import prepare
 from engine.jobs import runs, versions
 from engine.jobs.backends import dispatch
 from engine.jobs.devices import Resources
@@ -162,6 +163,7 @@ def test_the_command_asks_for_what_the_run_is(
     assert versions.command_anew(Run(run.home, run.id)).endswith("--seeds 1")
     path.write_text(text.replace("width = 16", "width = 17"))
     assert versions.command_anew(Run(run.home, run.id)) == f"chelate run {path}"
+    assert prepare(str(path), None, None, None).name == "tiny"  # not "experiment"
     path.write_text(text.replace('device = "auto"', 'device = "cuda"'))
     assert versions.command_anew(Run(run.home, run.id)) == f"chelate run {path} --device cpu"
 
