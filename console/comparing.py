@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from console.listing import from_where, imported_from
+from console.machines_view import machines_document, print_machines
+from console.machines_view import to_markdown as machines_markdown
 from console.output import console, say, say_json
 from console.warnings_view import print_warnings, warnings_document
 from console.warnings_view import to_markdown as warnings_markdown
@@ -71,6 +73,7 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         }
         one = len(found) == 1
         told["data"] = [each.to_json() for each in data_sets_of(found)]
+        told["machines"] = machines_document(found)
         told["run"] = found[0].id if one else [run.id for run in found]
         if origins := {run.id: imported_from(run) for run in found if run.imported is not None}:
             told["imported"] = origins
@@ -80,7 +83,8 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
     else:
         text = {"csv": to_csv, "md": to_markdown, "latex": to_latex}[forms[0]](rows)
         if forms == ["md"]:
-            text += tuning_markdown(tuning_of(found)) + warnings_markdown(found)
+            text += tuning_markdown(tuning_of(found)) + machines_markdown(found)
+            text += warnings_markdown(found)
         say(text.rstrip("\n"))
 
 
@@ -110,6 +114,7 @@ def print_comparison(found: Sequence[Run]) -> None:
     target.print(table)
     for text in data_lines(data_sets_of(found)):
         say(f"  {text}")
+    print_machines(found)
     for run in found:
         if (host := imported_from(run)) is not None:
             target.print(Text(f"  {run.id}: {from_where(host)}, not computed here"), style="yellow")

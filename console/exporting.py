@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from console.comparing import tuning_of
+from console.machines_view import machines_document
+from console.machines_view import to_markdown as machines_markdown
 from console.plotting import figure_of, panels_of
 from console.warnings_view import to_markdown as warnings_markdown
 from console.warnings_view import warnings_document
@@ -50,11 +52,13 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
             "tuning": exported(tuning_of(found)),
             "warnings": warnings_document(found),
             "data": [one.to_json() for one in data_sets_of(found)],
+            "machines": machines_document(found),
         }
         text = json.dumps(told, indent=1) + "\n"
     else:
         text = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](rows)
         if form == "md":
-            text += tuning_markdown(tuning_of(found)) + warnings_markdown(found)
+            text += tuning_markdown(tuning_of(found)) + machines_markdown(found)
+            text += warnings_markdown(found)
     with path.open("x", encoding="utf-8") as file:
         file.write(text)

@@ -8,12 +8,15 @@ from console.planning import Planned
 from engine.jobs import control, runs
 from engine.jobs.backends import dispatch
 from engine.jobs.home import Home
+from engine.jobs.machines import check_one_kind
 from engine.jobs.runs import Run
+from engine.jobs.store import Store
 from engine.jobs.survey import survey
 
 
 def created(home: Home, planned: Planned, name: str, origin: str) -> Run:
-    """The run of a plan in a home that exists."""
+    """The run of a plan in a home that exists. Raises BadInput where `compute.one_kind` forbids it."""
+    check_one_kind(planned.plan, Store(home.store), planned.experiment.compute, planned.resources)
     return runs.create(home, name, planned.experiment, planned.plan, planned.kind, origin)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from engine.jobs.datasets import data_sets
 from engine.jobs.datasets import lines as data_lines
 from engine.jobs.devices import Resources, fast_bf16
 from engine.jobs.home import Home, resolve_home
+from engine.jobs.machines import check_one_kind
 from engine.jobs.stage_warnings import one_line
 from engine.jobs.store import Store
 from engine.jobs.survey import survey
@@ -49,7 +52,16 @@ def prepare(
     if device is not None:
         # The preset's own check, for its message.
         load(preset, [*(overrides or []), f"compute.device='{device}'"])
-    return expand(experiment, origin.stem, origin, wanted)
+    return expand(experiment, _name(origin), origin, wanted)
+
+
+def _name(origin: Path) -> str:
+    """What a run of this preset is called: as its file or, asked for anew by a run's own copy, as
+    that run."""
+    if origin.name == "experiment.toml":
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads((origin.parent / "run.json").read_bytes())["name"])
+    return origin.stem
 
 
 def expand(experiment: Experiment, name: str, origin: Path, device: str) -> Planned:
@@ -89,6 +101,7 @@ def show_plan(
     planned = prepare(preset, overrides, seeds, device)
     plan = planned.plan
     store = Store(Home(resolve_home(home)).store)
+    check_one_kind(plan, store, planned.experiment.compute, planned.resources)
     found = survey(plan, store)
     data = data_sets(plan, store)
     todo = sum(stage.tee for stage in found.missing)

@@ -24,6 +24,7 @@ from engine.jobs.datasets import data_sets_of
 from engine.jobs.datasets import lines as data_lines
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home, write_atomic
+from engine.jobs.machines import machines_of, mixed
 from engine.jobs.run_warnings import warnings_of
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
@@ -88,6 +89,7 @@ def report(run: Run) -> str:
         f'<p class="note">{_text(_subtitle(run))}</p>',
         *_data_lines(run),
         _section("Verdicts", _verdicts(lines)),
+        _machines(run),
         _warnings(run),
         _tuning(run),
         *(_figures(run, *figure) for figure in FIGURES),
@@ -184,6 +186,12 @@ def _warnings(run: Run) -> str:
         return ""
     told = "\n".join(f"<li>{_text(counted(text, count))}</li>" for text, count in counts.items())
     return _section("Warnings", f"<ul>{told}</ul>")
+
+
+def _machines(run: Run) -> str:
+    """That rows come from several kinds of machine, where they do."""
+    told = mixed(machines_of([run]))
+    return f'<p class="note">{_text(told)}.</p>' if told else ""
 
 
 def _tuning(run: Run) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from console.machines_view import machines_document
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
 from console.steering import make_sure
 from console.warnings_view import NewWarnings, warnings_document
@@ -76,6 +77,7 @@ def run_preset(
             "rows": exported(rows_of([run])),
         }
         told |= {"tuning": exported(tuning_of([run])), "data": _data_json(run)}
+        told["machines"] = machines_document([run])
         say_json(told | {"warnings": warnings_document([run])})
     elif not interrupted:
         _compare(run)

@@ -214,9 +214,11 @@ def pause(run: Run) -> None:
 def resume(run: Run) -> subprocess.Popen[bytes] | None:
     """Go on from the store, with what failed, too: the new supervisor, or None if the one that was
     pausing goes on or a cluster does it. Raises BadInput if that cannot work here: it is running, it
-    was imported, files cannot be read, or the device is not there."""
+    was imported, files cannot be read, the device is not there, or other versions are than those that
+    its keys were made with."""
     from engine.jobs.backends import dispatch
     from engine.jobs.devices import Resources
+    from engine.jobs.versions import check_versions
 
     if run.imported is not None:
         raise BadInput(
@@ -229,11 +231,17 @@ def resume(run: Run) -> subprocess.Popen[bytes] | None:
         if paused:
             return None
         raise BadInput(f"run {run.id} is running.")
-    compute = run.experiment.compute
-    kind = str(run.facts.get("device") or "cpu")
-    # The plan's keys are those of a kind of device; the preset may have been overruled.
-    wanted = compute.device if compute.device.startswith(kind) else kind
-    return dispatch.start(run, compute, Resources.of(compute, wanted))
+    try:
+        compute = run.experiment.compute
+        check_versions(run)
+        kind = str(run.facts.get("device") or "cpu")
+        # The plan's keys are those of a kind of device; the preset may have been overruled.
+        wanted = compute.device if compute.device.startswith(kind) else kind
+        return dispatch.start(run, compute, Resources.of(compute, wanted))
+    except BadInput:
+        if paused:  # it stays what it was
+            Order.PAUSE.give(run.folder)
+        raise
 
 
 def retry(run: Run) -> tuple[int, subprocess.Popen[bytes] | None]:

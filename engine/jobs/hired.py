@@ -57,12 +57,14 @@ class WorkerProcess:
         self.stage = stage
         told = {
             "key": stage.key, "kind": stage.kind, "title": stage.title, "config": stage.config,
-            "inputs": stage.inputs, "after": stage.after, "tee": stage.tee,
+            "inputs": stage.inputs, "after": stage.after, "tee": stage.tee, "pins": stage.pins,
         }  # fmt: skip
         assert self.process.stdin is not None
         order: dict[str, Any] = {"run": str(run.folder), "stage": told}
         if (seconds := run.checkpoint_seconds) is not None:
             order["checkpoint_seconds"] = seconds
+        if run.one_kind:
+            order["one_kind"] = True
         line = json.dumps(order).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(line)

@@ -6,6 +6,7 @@ runs/<id>/run.json          name, device, versions
 runs/<id>/events.jsonl      the supervisor's view: stages started and ended
 runs/<id>/session.json      how the last session ended
 runs/<id>/supervisor.lock   flocked by a living supervisor
+runs/<id>/machine.json      with compute.one_kind: the kind of machine that computes it
 runs/<id>/slurm/<n>/        jobs on a cluster (backends/jobs.py)
 runs/<id>/{paused,stop,retry}     what it was asked to do (orders.py)
 runs/<id>/attempts/<key16>.<n>/   events.jsonl, output.log, exit.json of one attempt
@@ -36,7 +37,7 @@ from engine.jobs.orders import Order
 from engine.jobs.store import Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.keys import canonical, digest
-from engine.spec.planned import REPORTS
+from engine.spec.planned import PINS, REPORTS
 
 if TYPE_CHECKING:  # pydantic costs half a second, which a list of runs can do without
     from engine.spec.experiment import Experiment
@@ -108,10 +109,22 @@ class Run:
     def checkpoint_seconds(self) -> float | None:
         """compute.checkpoint_seconds, read without pydantic; None if it cannot be read."""
         try:
-            told = tomllib.loads((self.folder / "experiment.toml").read_text("utf-8"))
-            return float(told["compute"]["checkpoint_seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return float(self._compute["checkpoint_seconds"])
+        except (ValueError, KeyError, TypeError):
             return None
+
+    @cached_property
+    def one_kind(self) -> bool:
+        """compute.one_kind, read without pydantic."""
+        return self._compute.get("one_kind") is True
+
+    @cached_property
+    def _compute(self) -> dict[str, Any]:
+        try:
+            told = tomllib.loads((self.folder / "experiment.toml").read_text("utf-8"))["compute"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return told if isinstance(told, dict) else {}
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
@@ -290,7 +303,7 @@ def _write(
             },
         )
     else:
-        if before.get(REPORTS) != plan.get(REPORTS):  # a run of before lacks them
+        if any(before.get(told) != plan.get(told) for told in (REPORTS, PINS)):  # of before: none
             write_json(run.folder / "plan.json", plan)
         try:  # where and how is as asked last
             asked = Run(run.home, run.id).experiment.model_copy(
@@ -313,8 +326,9 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def _same_plan(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whatever they tell of the data: that decides nothing."""
-    bare = [{key: told[key] for key in told if key != REPORTS} for told in (one, other)]
+    """Whatever they tell of the data, which decides nothing, and of versions, which keys hold."""
+    decides_nothing = (REPORTS, PINS)
+    bare = [{key: told[key] for key in told if key not in decides_nothing} for told in (one, other)]
     return canonical(bare[0]) == canonical(bare[1])
 
 

@@ -30,8 +30,10 @@ from engine.jobs.crashpoints import crash_here
 from engine.jobs.events import EventWriter
 from engine.jobs.home import make_private, write_json
 from engine.jobs.lease import Lease
+from engine.jobs.machines import cpu_kind
 from engine.jobs.stage_warnings import StageWarnings
 from engine.jobs.store import Damaged, Store, Work
+from engine.jobs.suitability import Suitability
 from engine.spec.errors import BadInput
 from engine.spec.planned import Stage
 
@@ -47,6 +49,7 @@ class Worker:
         self.reply = reply
         self.stopping = False
         self.kept: dict[str, Any] = {}  # what stages share; one at a time
+        self.one_kind = False
         self.lasting: tuple[int, str] = (0, "")  # modules and what is kept, as last looked at
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to pass on
@@ -57,11 +60,13 @@ class Worker:
     def serve(self) -> None:
         """Run what comes in on stdin until it closes or we are told to stop."""
         self.env = prepare_torch(self.device, self.threads)
+        self.suitability = Suitability(self.env, self.store)
         self.tell(ready=True)
         for line in sys.stdin:
             order = json.loads(line)
             stage = Stage(**order["stage"] | {"after": tuple(order["stage"]["after"])})
             every = float(order.get("checkpoint_seconds", EVERY))
+            self.one_kind = order.get("one_kind") is True
             self.tell(**self._run_or_say_why(Path(order["run"]), stage, every))
             if self.stopping:
                 return
@@ -151,6 +156,8 @@ class Worker:
             )  # fmt: skip
             try:
                 context.raise_if_stopped()
+                if unfit := self.suitability.refusal(stage, folder.parents[1], self.one_kind):
+                    raise Failed(unfit)
                 try:
                     tee = compute(stage, context)
                 except NotApplicable as why:
@@ -310,6 +317,7 @@ def prepare_torch(device: str, threads: int) -> dict[str, Any]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     env: dict[str, Any] = {"torch": torch.__version__, "device": device, "threads": threads}
+    env["cpu"] = cpu_kind()
     if device == "cuda":
         env["gpu"] = torch.cuda.get_device_name()
     return env

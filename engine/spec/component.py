@@ -89,6 +89,11 @@ class Component(BaseModel):
     version: ClassVar[int] = 1  # raise when the same config would give other tensors
     packages: ClassVar[tuple[str, ...]] = ()  # whose versions, besides torch's, enter the key
 
+    def named_packages(self) -> tuple[str, ...]:
+        """`packages`, and those whose versions `identity` names where that depends on more than the
+        class. A worker that has other versions refuses the stage."""
+        return self.packages
+
 
 M = TypeVar("M", bound=BaseModel)
 

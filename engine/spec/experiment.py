@@ -93,6 +93,10 @@ class Compute(Table):
         gt=0,
         description="Between two checkpoints of a long stage; longer where one takes over a hundredth.",
     )
+    one_kind: bool = Field(
+        default=False,
+        description="Refuse to compute a run on several kinds of machine, by model of CPU or GPU.",
+    )
 
     backend: Literal["local", "slurm"] = Field(
         default="local", description="slurm: workers are jobs of the cluster; `run` only submits."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -21,9 +20,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-@cache
 def package_version(name: str) -> str:
-    """Version of an installed distribution, without importing it; "absent" if there is none."""
+    """Version of an installed distribution, without importing it; "absent" if there is none.
+
+    Read anew each time (half a millisecond): it may be upgraded while a console lives.
+    """
     try:
         return version(name)
     except PackageNotFoundError:

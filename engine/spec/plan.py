@@ -8,6 +8,7 @@ method are five stops on one trajectory.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from engine.spec.component import Component, Data, DataInfo
@@ -17,17 +18,11 @@ from engine.spec.errors import BadInput
 from engine.spec.estimate import Estimate, estimate
 from engine.spec.experiment import Experiment
 from engine.spec.keys import digest, package_version
-from engine.spec.planned import Cell, Plan, Search, Stage
+from engine.spec.pins import STAGE_VERSIONS, Pins, pins_of
+from engine.spec.planned import HEAVY, Cell, Plan, Search, Stage
 from engine.spec.presets import settings
 from engine.spec.registry import component_name
 from engine.spec.setting import Setting
-
-# Raise a stage's number when its code would give other bytes for the same config.
-STAGE_VERSIONS = {
-    "data": 1, "split": 1, "select": 1, "craft": 1, "train": 1, "unlearn": 2, "audit": 1,
-    "discover": 1, "proxy": 1, "trial": 1, "choose": 1,
-}  # fmt: skip
-HEAVY = ("craft", "train", "unlearn", "audit", "trial")  # bytes depend on torch, device and threads
 
 
 def make_plan(
@@ -68,6 +63,7 @@ class Planner:
     def __init__(self, device: str, fast_bf16: bool) -> None:
         self.device = device
         self.fast_bf16 = fast_bf16
+        self.version_of = cache(package_version)  # one answer for a whole plan
         self.stages: dict[str, Stage] = {}
         self.cells: list[Cell] = []
         self.searches: list[Search] = []
@@ -97,14 +93,24 @@ class Planner:
         after: tuple[str, ...] = (),
         tee: float = 0.0,
         threads: int = 1,
+        beside: Component | None = None,
     ) -> str:
+        """The key of a stage, which is planned now or was before.
+
+        `identity` decides the key in place of `config`, where given; it may hold the version of a
+        component `beside` the stage's own. `tee`: about what it costs.
+        """
+        pins: Pins = {f"stage {kind}": STAGE_VERSIONS[kind]}
+        for one in filter(None, (component, beside)):
+            pins |= pins_of(one, self.version_of)
         code: dict[str, Any] = {"stage": STAGE_VERSIONS[kind]}
         if component is not None:
             code["component"] = type(component).version
-            code |= {name: package_version(name) for name in type(component).packages}
+            code |= {name: self.version_of(name) for name in type(component).packages}
         env: dict[str, Any] = {}
         if kind in HEAVY:
-            env = {"torch": package_version("torch"), "device": self.device, "threads": threads}
+            env = {"torch": self.version_of("torch"), "device": self.device, "threads": threads}
+            pins |= {"package torch": env["torch"], "device": self.device, "threads": threads}
         key = digest(
             {
                 "v": 1,
@@ -116,5 +122,5 @@ class Planner:
             }
         )
         if key not in self.stages:
-            self.stages[key] = Stage(key, kind, title, config, inputs, after, tee)
+            self.stages[key] = Stage(key, kind, title, config, inputs, after, tee, pins)
         return key

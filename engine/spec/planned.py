@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from engine.spec.estimate import Estimate
 
 Config = dict[str, Any]
-REPORTS = "reports"  # the key of a plan's JSON that decides nothing
+HEAVY = ("craft", "train", "unlearn", "audit", "trial")  # bytes depend on torch, device and threads
+REPORTS, PINS = "reports", "pins"  # the keys of a plan's JSON that name no run
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One computation. `after` names stages it goes on from without depending on them for its bytes."""
+    """One computation. `after` names stages it goes on from without depending on them for its bytes.
+
+    `pins` are versions, device and threads that entered its key (pins.py); empty in plans of before.
+    """
 
     key: str
     kind: str
@@ -28,6 +32,7 @@ class Stage:
     inputs: dict[str, str]
     after: tuple[str, ...] = ()
     tee: float = 0.0
+    pins: dict[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +117,25 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         told: dict[str, Any] = {
             "v": 1,
-            "stages": [asdict(stage) for stage in self.stages.values()],
+            "stages": [_without_pins(stage) for stage in self.stages.values()],
             "cells": [_told(cell) for cell in self.cells],
         }
         if self.searches:
             told["searches"] = [asdict(search) for search in self.searches]
         if self.reports:
             told[REPORTS] = self.reports
+        if pins := {stage.key: stage.pins for stage in self.stages.values() if stage.pins}:
+            told[PINS] = pins
         return told
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> Plan:
-        stages = [Stage(**s | {"after": tuple(s["after"])}) for s in told["stages"]]
+        pins = told.get(PINS)
+        pins = pins if isinstance(pins, dict) else {}
+        stages = [
+            Stage(**s | {"after": tuple(s["after"]), PINS: _pins(pins.get(s["key"]))})
+            for s in told["stages"]
+        ]
         cells = [Cell(**c | {"cost_keys": tuple(c["cost_keys"])}) for c in told["cells"]]
         searches = [Search.from_json(s) for s in told.get("searches", [])]
         reports = told.get(REPORTS)
@@ -138,6 +150,20 @@ class Plan:
 def shown(config: Mapping[str, Any]) -> str:
     """A setting as a row's variant shows it: lr=0.05,clip=1."""
     return ",".join(f"{key}={value}" for key, value in config.items())
+
+
+def _without_pins(stage: Stage) -> dict[str, Any]:
+    """Pins go beside the stages, where chelates of before pass over them."""
+    told = asdict(stage)
+    del told[PINS]
+    return told
+
+
+def _pins(told: Any) -> dict[str, str | int]:
+    """A stage's pins; none where they cannot be that."""
+    if not isinstance(told, dict) or any(type(v) not in (str, int) for v in told.values()):
+        return {}
+    return told
 
 
 def _told(cell: Cell) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.spec.component import Attack, Audit, Method, poisoned_count
 from engine.spec.errors import BadInput
-from engine.spec.keys import package_version
 from engine.spec.planned import Config, Search, Trial, shown
 from engine.spec.registry import component_name, find
 from engine.spec.tuning import WORDS, candidates, space
@@ -149,7 +148,7 @@ class _Lines:
             inputs = dict(ground.poisoned)
             config |= {"audit": self.audit.identity()}
             cls = type(self.audit)
-            code = {name: package_version(name) for name in cls.packages}
+            code = {name: setting.planner.version_of(name) for name in cls.packages}
             identity |= {"audit": self.audit.identity(), "audit code": [cls.version, code]}
         scoring = FORWARD * (setting.validation + looked_at) / self.rows
         return setting.planner.add(
@@ -161,6 +160,7 @@ class _Lines:
             identity=identity,
             tee=scoring + (limit if method.role == "unlearn" else 0.0),
             threads=setting.threads,
+            beside=self.audit,
         )
 
     def _proxy(self, seed: int, ground: Ground) -> str:

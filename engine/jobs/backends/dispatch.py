@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from engine.jobs.devices import Resources
+from engine.jobs.machines import check_one_kind, renew_claim
 from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
@@ -21,9 +22,12 @@ def start(run: Run, compute: Compute, resources: Resources) -> subprocess.Popen[
     BadInput."""
     if compute.backend != "slurm":
         resources.slots()  # what is not there is said now, not in a file
+    if compute.one_kind:
+        check_one_kind(run.plan, run.store, compute, resources)
     Order.PAUSE.take(run.folder)
     look_again(run)
     if not run.supervised():
+        renew_claim(run)
         for order in Order:  # given to an earlier session
             order.take(run.folder)
         run.forget_failures()

@@ -75,6 +75,9 @@ class BadNets(Backdoor):
             )
         return self
 
+    def named_packages(self) -> tuple[str, ...]:
+        return self.packages if self.image is None else (*self.packages, "pillow")
+
     def identity(self) -> dict[str, Any]:
         told = super().identity() | {"image": image_identity(self, self.image)}
         if self.colour is None and self.image is None:

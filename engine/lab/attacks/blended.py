@@ -36,6 +36,9 @@ class Blended(Backdoor):
         "are never poisoned",
     )
 
+    def named_packages(self) -> tuple[str, ...]:
+        return self.packages if self.image is None else (*self.packages, "pillow")
+
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"image": image_identity(self, self.image)}
 

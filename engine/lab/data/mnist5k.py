@@ -53,6 +53,9 @@ class Mnist5k(Data):
             return self.model_dump(mode="json", exclude={"size"})
         return self.model_dump(mode="json") | {"pillow": package_version("pillow")}
 
+    def named_packages(self) -> tuple[str, ...]:
+        return self.packages if self.size is None else (*self.packages, "pillow")
+
     def read(self) -> dict[str, np.ndarray]:
         import numpy as np
 
