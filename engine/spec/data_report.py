@@ -143,7 +143,8 @@ def merged(known: DataReport, counts: Mapping[str, Any]) -> DataReport:
 def warnings_in(report: Mapping[str, Any]) -> list[str]:
     """What a report warns of; of one of before, which has no such key, what its counts tell."""
     if "warnings" in report:
-        return list(report["warnings"])
+        told = report["warnings"]
+        return list(told) if isinstance(told, list) else []
     try:
         return list(filter(None, [warning(dict(report))]))
     except KeyError:  # counts that nobody has made yet
