@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 ACTIVE = ("running",)
+ENDED = ("done", "stored", "n/a", "diverged")  # of a stage: its outcome is in the store
 RESUMABLE = ("paused", "stopped", "failed", "lost", "queued")
 
 

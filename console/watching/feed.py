@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from console.viewmodel import Curve, Look, OpenRun, RunRow, StageRow, Track
+from console.viewmodel import ENDED, Curve, Look, OpenRun, RunRow, StageRow, Track
 from console.watching.histograms import look_of_probe, look_of_scores, number
 from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
@@ -194,12 +194,12 @@ class Feed:
             self._forget(key)
         elif kind == "end":
             outcome = str(data.get("outcome"))
-            if outcome == "cached" and row.state in ("done", "n/a"):
+            if outcome == "cached" and row.state in ENDED:
                 return  # another job of this run found it
             state = {"na": "n/a", "cached": "stored"}.get(outcome, outcome)
             self._stages[key] = replace(
                 row,
-                state=state if state in ("done", "n/a", "stored", "failed", "stopped") else "done",
+                state=state if state in (*ENDED, "failed", "stopped") else "done",
                 seconds=number(data.get("seconds")) if data.get("seconds") is not None else 0.0,
                 reason=strip_control(str(data.get("reason") or "")),
             )
@@ -360,10 +360,9 @@ class Feed:
     def _queue(self) -> tuple[str, ...]:
         """What waits, in the order in which the supervisor hands it out: what can be done now,
         the longest way to the end first; then the rest."""
-        ended = {"done", "stored", "n/a"}
         waiting = [key for key, row in self._stages.items() if row.state == "waiting"]
         held = {
-            key: sum(self._stages[p].state not in ended for p in self._parents.get(key, ())
+            key: sum(self._stages[p].state not in ENDED for p in self._parents.get(key, ())
                      if p in self._stages)
             for key in waiting
         }  # fmt: skip
@@ -372,9 +371,9 @@ class Feed:
     def _track(self, route: Route) -> Track:
         rows = [self._stages[key] for key in route.stages]
         states = [row.state for row in rows]
-        state = next((s for s in ("running", "failed", "stopped") if s in states), "")
+        state = next((s for s in ("running", "failed", "stopped", "diverged") if s in states), "")
         if not state:
-            ended = all(s in ("done", "stored", "n/a") for s in states)
+            ended = all(s in ENDED for s in states)
             state = ("n/a" if set(states) == {"n/a"} else "done") if ended else "waiting"
         begun = [n for n, row in enumerate(rows) if row.state != "waiting"]
         segment = states.index("running") if "running" in states else (begun[-1] if begun else 0)

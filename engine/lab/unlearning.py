@@ -19,7 +19,14 @@ from engine.lab.losses import loss_of
 from engine.lab.meter import TRAIN, BudgetSpent, Meter
 from engine.lab.randomness import permutation, stream, torch_generator
 from engine.lab.state import pack, unpack
-from engine.lab.training import Look, RunningMean, autocast, report_loss, require_finite
+from engine.lab.training import (
+    Look,
+    RunningMean,
+    autocast,
+    report_loss,
+    require_finite,
+    require_sound,
+)
 from engine.lab.views import Batch, TrainingSet, Visit, epoch_visit, random_moves
 from engine.spec.closed_form import ClosedForm, Loss
 from engine.spec.component import Method
@@ -196,7 +203,7 @@ class UnlearnTask:
         self.steps = 0
         self.handed_out: nn.Module | None = None  # what audits see, where it is not `model`
         self.finishing_tee = 0.0  # spent on that; not part of the trajectory
-        self.mean_loss = RunningMean(device)
+        self.mean_loss = RunningMean()
 
     def sgd(self, lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:
         """SGD over the parameters that require gradients now."""
@@ -285,13 +292,18 @@ def unlearn(
 
     With `previous`, the folder of a snapshot at a smaller budget, goes on from there; the outcome
     is the same as without it; and so it is with a checkpoint of `ctx`, which is gone on from first.
-    Raises NotApplicable when not even one step fits, Failed when the model is no longer finite.
+    Raises NotApplicable when not even one step fits, Diverged when the model is no longer finite.
     """
     task.meter.limit = budget
     task.meter.limit -= method.reserve(task)
     task.retain.allowed = "retain" in method.reads
     task.forget.allowed = "forget" in method.reads
     updates = _Updates(task.model)
+
+    def save(folder: Path) -> None:
+        require_sound(task.model, task.mean_loss)
+        task.save(folder)
+
     try:
         if ctx.resume("unlearn", task.restore) is not None:
             pass
@@ -302,7 +314,8 @@ def unlearn(
             method.begin(task)
             task.settle()
         while True:
-            ctx.checkpoint("unlearn", task.steps, task.save)
+            ctx.checkpoint("unlearn", task.steps, save)
+            task.mean_loss.step = task.steps + 1
             updates.mark()
             torch.manual_seed(stream(task.seed, "dropout", task.steps))
             try:
