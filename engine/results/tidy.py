@@ -21,9 +21,10 @@ class Measurement:
     """One metric of one audit of one model.
 
     `value` is None when the metric is undefined for this model, and whenever `status` is not "ok";
-    `reason` then says why, and `diverged` at which step, where it did: "step 120". `tee` (training-epoch equivalents) and `seconds` are the method's own
-    cost, the same in every measurement of a model. `search_tee` and `search_seconds` are what it
-    cost to choose the method's settings; None where nothing was tuned.
+    `reason` then says why, and `diverged` at which step, where it did: "step 120". `tee`
+    (training-epoch equivalents) and `seconds` are the method's own cost, the same in every
+    measurement of a model. `search_tee` and `search_seconds` are what it cost to choose the method's
+    settings; None where nothing was tuned.
     """
 
     run: str
