@@ -213,7 +213,7 @@ def run_train(config: Config, ctx: Context) -> float:
         size = math.prod(scene.facts["shape"]), len(scene.facts["classes"])
         passes = closed.passes(len(rows), *size)
     else:
-        fit(learner, data, rows, recipe, seed, ctx, scene.look(config, ctx))
+        fit(learner, data, rows, recipe, seed, ctx, scene.looks(config, ctx))
         passes = float(recipe.epochs * len(rows))
     save_tensors(ctx.folder, MODEL, model.state_dict())
     return passes / len(scene.all_rows)
@@ -231,7 +231,7 @@ def run_unlearn(config: Config, ctx: Context) -> float:
         for name in (STATE, load_json(told)["live"]):
             ctx.file("previous", name)  # checks it
         previous = told.parent
-    unlearn(method, task, config["budget_tee"], ctx, previous, scene.look(config, ctx))
+    unlearn(method, task, config["budget_tee"], ctx, previous, scene.looks(config, ctx))
     task.save(ctx.folder)
     return task.meter.tee + task.finishing_tee
 

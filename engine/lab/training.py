@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from engine.lab.context import Context, Diverged, NotKept
+from engine.lab.looks import Looks
 from engine.lab.randomness import stream
 from engine.lab.state import pack, unpack
 from engine.lab.views import Batch, TrainingSet, epoch_visit, random_moves
 from engine.spec.experiment import Train
-
-Look = Callable[[nn.Module, int], None]
 
 
 def fit(
@@ -28,13 +27,13 @@ def fit(
     recipe: Train,
     seed: int,
     ctx: Context,
-    look: Look | None = None,
+    looks: Looks | None = None,
 ) -> None:
     """Train `model` in place on some rows of `data` (int64 [M], any device) by the recipe.
 
     Order and augmentation depend on `seed` and the epoch only. Nothing in the loop waits for the
-    device; the loss is read at most twice a second, when it is reported. `look(model, step)` is
-    called now and then, for probes; it must leave the model as it found it.
+    device; the loss is read at most twice a second, when it is reported. `looks` are
+    offered the model after each epoch; they must leave it as they found it.
 
     Goes on from a checkpoint of `ctx`, if there is one, bit for bit. Raises Diverged when the loss
     or the weights stop being finite.
@@ -93,8 +92,9 @@ def fit(
             mean_loss.add(loss)
             if ctx.due("loss", 0.5) or step + 1 == total:
                 report_loss(ctx, mean_loss, step + 1, total)
-        if look is not None and (ctx.due("look", 1.0) or epoch + 1 == recipe.epochs):
-            look(model, (epoch + 1) * per_epoch)
+        if looks is not None:
+            take = looks.last if epoch + 1 == recipe.epochs else looks.offer
+            take(model, (epoch + 1) * per_epoch)
     require_finite(model, total)
 
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from engine.lab.context import Context, NotApplicable
+from engine.lab.looks import Looks
 from engine.lab.losses import loss_of
 from engine.lab.meter import TRAIN, BudgetSpent, Meter
 from engine.lab.randomness import permutation, stream, torch_generator
 from engine.lab.state import pack, unpack
 from engine.lab.training import (
-    Look,
     RunningMean,
     autocast,
     report_loss,
@@ -286,7 +286,7 @@ def unlearn(
     budget: float,
     ctx: Context,
     previous: Path | None = None,
-    look: Look | None = None,
+    looks: Looks | None = None,
 ) -> None:
     """Run `method` on `task.model` to the last whole step within `budget` TEE.
 
@@ -336,8 +336,8 @@ def unlearn(
             task.steps += 1
             if task.mean_loss.count and ctx.due("loss", 0.5):
                 _report(task, budget, ctx)
-            if look is not None and ctx.due("look", 1.0):
-                look(task.model, task.steps)
+            if looks is not None:
+                looks.offer(task.model, task.steps)
     except Finished:
         task.refund()
     except BudgetSpent as spent:
@@ -350,8 +350,8 @@ def unlearn(
         _report(task, budget, ctx)
     require_finite(task.model, task.steps)
     _finish(method, task, budget)
-    if look is not None:
-        look(task.handed_out or task.model, task.steps)
+    if looks is not None:
+        looks.last(task.handed_out or task.model, task.steps)
 
 
 def _finish(method: Method, task: UnlearnTask, budget: float) -> None:
