@@ -44,7 +44,7 @@ class Heading:
 HEADINGS = (
     Heading("method", "method", 30, 15, False, 10),
     Heading("budget", "budget", 6, 6, True, 9),
-    Heading("verdict", "verdict", 15, 15, False, 10),
+    Heading("verdict", "verdict", 14, 14, False, 10),
     Heading("value", "z/value", 15, 7, True, 8),
     Heading("rate", "rate", 17, 17, True, 7),
     Heading("gap", "gap", 7, 7, True, 7),
@@ -227,6 +227,8 @@ class Comparison:
         return interval_bar(line.gap, line.gap_lo, line.gap_hi, reach, self.bar, self.ascii)
 
     def verdict(self, line: Line) -> str:
+        if line.word != line.verdict:
+            return line.word  # "n/a: diverged" fills the column, and no other word is like it
         return f"{self.signs.get(line.verdict, ' ')} {line.word}"
 
     # --- the matrix ------------------------------------------------------------------------------
@@ -251,7 +253,7 @@ class Comparison:
             }  # fmt: skip
             for family, line in lines.items():
                 cells[family] = (
-                    f"{self.verdict(line):16}{value_of(line, short=True)}",
+                    f"{self.verdict(line):15}{value_of(line, short=True)}",
                     STYLES.get(line.verdict, ""),
                 )
             shown.append(Shown(key_of(first), cells, first))

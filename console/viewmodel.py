@@ -74,7 +74,7 @@ class Machine:
 @dataclass(frozen=True, slots=True)
 class StageRow:
     """A stage of the open run. `state`: waiting, running, done, stored (by another run), failed,
-    n/a, stopped."""
+    n/a, diverged, stopped."""
 
     key: str
     kind: str

@@ -22,6 +22,7 @@ from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run, attempt_folder
 from engine.spec.errors import BadInput
 
+STEPPING = ("train", "unlearn")  # kinds of stages that may diverge
 MOST = 1 << 19  # bytes of one file in one poll: what arrives elsewhere must not wait
 LOOKS = 120  # kept of one track: when there are more, every other one goes
 LITTLE = 4_000  # points kept of a curve nobody looks at
@@ -66,10 +67,15 @@ class Feed:
             store = self.run.store
             for key, stage in plan.stages.items():
                 title = strip_control(stage.title)
-                state = "stored" if store.has(key) else "waiting"
+                state, reason = "stored" if store.has(key) else "waiting", ""
                 if state == "stored":
                     self.warnings.stored(key)
-                self._stages[key] = StageRow(key, stage.kind, title, state, tee=stage.tee)
+                    record = store.record(key) if stage.kind in STEPPING else None
+                    if record is not None and record.diverged is not None:
+                        state, reason = "diverged", strip_control(record.na or "")
+                self._stages[key] = StageRow(
+                    key, stage.kind, title, state, reason=reason, tee=stage.tee
+                )
                 self._parents[key] = tuple({*stage.inputs.values(), *stage.after})
             self._rank = longest_paths(plan)
             self._routes = {route.id: route for route in routes(plan)}
@@ -159,7 +165,7 @@ class Feed:
         already, in the run that made it."""
         if row.attempt:
             return self.run.folder / "attempts" / f"{row.key[:16]}.{row.attempt}"
-        if row.state != "stored":
+        if row.state not in ("stored", "diverged"):
             return None
         self._read.add(row.key)  # looked for once
         record = self.run.store.record(row.key)
