@@ -227,7 +227,9 @@ class Comparison:
         return interval_bar(line.gap, line.gap_lo, line.gap_hi, reach, self.bar, self.ascii)
 
     def verdict(self, line: Line) -> str:
-        return f"{self.signs.get(line.verdict, ' ')} {line.verdict}"
+        if line.word != line.verdict:
+            return line.word  # "n/a: diverged" fills the column, and no other word is like it
+        return f"{self.signs.get(line.verdict, ' ')} {line.word}"
 
     # --- the matrix ------------------------------------------------------------------------------
 

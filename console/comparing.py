@@ -27,6 +27,7 @@ from engine.results.tuning import ORACLE, note, trials_of
 from engine.results.tuning import to_markdown as tuning_markdown
 from engine.spec.errors import BadInput
 
+UNSOUND = ("failed", "diverged")  # in a reason: people must read it, whatever the verdict
 STYLES = {
     "residue": "bold red",
     "removed": "bold green",
@@ -120,7 +121,7 @@ def print_comparison(found: Sequence[Run]) -> None:
             target.print(Text(f"  {run.id}: {from_where(host)}, not computed here"), style="yellow")
     print_warnings(found)
     for line in lines:
-        if line.verdict in ("n/a", "inconclusive") or "failed" in line.reason:
+        if line.verdict in ("n/a", "inconclusive") or any(w in line.reason for w in UNSOUND):
             told = f"  {_name(line)}: {line.verdict}: {line.reason}"
             target.print(Text(strip_control(told)), style="dim")
     if tried := tuning_of(found):

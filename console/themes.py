@@ -45,12 +45,13 @@ SIGNS = {
     "stopped": ("■", "#"), "paused": ("‖", "="),
     "lost": ("!", "!"), "queued": ("○", "o"), "waiting": ("○", "o"),
     "unreadable": ("?", "?"), "deleted": ("?", "?"), "n/a": ("–", "-"),
+    "diverged": ("∞", "%"),
 }  # fmt: skip
 # State → cell style of the tables (see widgets.STYLES).
 TONES = {
     "running": "accent", "done": "good", "stored": "good", "failed": "bad", "lost": "bad",
     "stopped": "warn", "paused": "warn", "unreadable": "bad", "deleted": "bad", "waiting": "muted",
-    "queued": "muted", "n/a": "muted",
+    "queued": "muted", "n/a": "muted", "diverged": "bad",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 ACTIVE = ("running",)
+ENDED = ("done", "stored", "n/a", "diverged")  # of a stage: its outcome is in the store
 RESUMABLE = ("paused", "stopped", "failed", "lost", "queued")
 
 
@@ -73,7 +74,7 @@ class Machine:
 @dataclass(frozen=True, slots=True)
 class StageRow:
     """A stage of the open run. `state`: waiting, running, done, stored (by another run), failed,
-    n/a, stopped."""
+    n/a, diverged, stopped."""
 
     key: str
     kind: str

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from engine.results.compare import Row, compare
 from engine.results.explain import PAGES, explain
+from engine.results.tables import summary
 from engine.results.tidy import Measurement, tidy
 from engine.spec.component import Metric
 from engine.spec.errors import BadInput
@@ -262,7 +263,7 @@ tables = st.lists(
         seed=st.integers(0, 3),
         value=numbers,
         metric=st.sampled_from(["asr", "asr_p"]),
-        status=st.sampled_from(["ok", "ok", "ok", "n/a", "failed"]),
+        status=st.sampled_from(["ok", "ok", "ok", "n/a", "failed", "diverged"]),
     ),
     max_size=20,
     unique_by=lambda m: (m.method, m.seed, m.metric),
@@ -304,6 +305,63 @@ def test_a_method_that_diverged_at_one_seed_is_not_removed() -> None:
     row = pick(compare([*study(**values), lost], AUDITS), "ga")
     assert row["verdict"] == "inconclusive"
     assert "1 of 4 seeds gave no value" in row["reason"] and "diverged at step 9" in row["reason"]
+
+
+def diverged(method: str, seed: int, step: int, **changes: Any) -> Measurement:
+    lost = {"status": "diverged", "diverged": f"step {step}", "reason": "the loss is nan"}
+    return measure(method, seed, None, **lost | changes)
+
+
+CLEAN: dict[str, list[float]] = {
+    "none": [0.9, 0.91, 0.92, 0.93, 0.94], "retrain": [0.0, 0.001, 0.002, 0.001, 0.0],
+    "ga": [0.0, 0.002, 0.001], "gd": [0.9, 0.91, 0.92],
+}  # fmt: skip
+
+
+def test_seeds_that_diverged_come_first_and_the_others_are_never_removed() -> None:
+    whole = study(**CLEAN)
+    assert pick(compare(whole, AUDITS), "ga")["verdict"] == "removed"
+    lost = [diverged("ga", 3, 120), diverged("gd", 3, 120), diverged("gd", 4, 7)]
+    rows = compare([*whole, measure("ga", 4, 0.001), *lost], AUDITS)
+    ga, gd = pick(rows, "ga"), pick(rows, "gd")
+    assert ga["verdict"] == "inconclusive" and gd["verdict"] == "residue"
+    assert ga["reason"].startswith("1 of 5 seeds diverged (seed 3, step 120); gap +0.000; within ±")
+    assert gd["reason"].startswith("2 of 5 seeds diverged (seed 3, step 120; seed 4, step 7); gap")
+    assert "without a value" not in ga["reason"] + gd["reason"], "it was said already"
+    assert ga["diverged"] == [None, None, None, "step 120", None] and ga["n"] == 4
+    assert "diverged" not in pick(rows, "none")
+    json.dumps(rows, allow_nan=False)
+    other = compare(
+        [*whole, diverged("ga", 3, 120), measure("ga", 4, None, status="failed")], AUDITS
+    )
+    assert "; 1 of 5 seeds without a value (failed: )" in pick(other, "ga")["reason"]
+
+
+def test_where_all_seeds_diverged_nothing_is_judged() -> None:
+    lost = [diverged("ssd", seed, 10 + seed) for seed in range(2)]
+    row = pick(compare([*study(**CLEAN), *lost], AUDITS), "ssd")
+    assert (row["verdict"], row["reason"]) == ("n/a", "diverged (seed 0, step 10; seed 1, step 11)")
+    (line,) = (line for line in summary([row | {"primary": True}]))
+    assert line.word == "n/a: diverged"
+    many = [diverged("ssd", seed, 1) for seed in range(30)]
+    row = pick(compare([*study(**CLEAN), *many], AUDITS), "ssd")
+    assert row["reason"].endswith("seed 7, step 1; 22 more)")
+    mixed = [diverged("ssd", 0, 1), measure("ssd", 1, None, status="n/a", reason="needs 3 TEE")]
+    row = pick(compare([*study(**CLEAN), *mixed], AUDITS), "ssd")
+    assert row["verdict"] == "n/a"
+    assert row["reason"] == "1 of 2 seeds diverged (seed 0, step 1); needs 3 TEE"
+
+
+def test_a_reference_that_diverged_is_told_by_the_rows_that_lack_it() -> None:
+    whole = study(**CLEAN | {"none": [0.9, 0.91, 0.92], "retrain": [0.0, 0.001]})
+    rows = compare([*whole, diverged("retrain", 2, 9)], AUDITS)
+    assert pick(rows, "retrain")["verdict"] == "reference"
+    assert pick(rows, "retrain")["reason"].startswith("1 of 3 seeds diverged (seed 2, step 9); ")
+    assert "; retraining diverged (seed 2, step 9): no gap there" in pick(rows, "ga")["reason"]
+    rows = compare([*study(ga=[0.1, 0.2]), diverged("retrain", 0, 9), diverged("retrain", 1, 3)],
+                   AUDITS)  # fmt: skip
+    assert pick(rows, "ga")["verdict"] == "inconclusive"
+    assert "retraining diverged (seed 0, step 9; seed 1, step 3)" in pick(rows, "ga")["reason"]
 
 
 def test_tidy_gives_a_line_for_every_number_and_every_blank() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from engine.jobs.home import Home, resolve_home, write_atomic, write_json
 from engine.jobs.lease import process_identity
+from engine.jobs.records import DONE, parse_record
 from engine.jobs.store import Damaged, Store, Work
 from engine.spec.errors import BadInput
 from tests.small_process import in_a_small_process
@@ -156,6 +157,18 @@ def test_commit_and_read_back(store: Store) -> None:
     assert (record.env, record.config) == ({"torch": "2"}, {"lr": 0.1})
     assert set(record.files) == {"model.safetensors", "log.json"}
     assert list((store.root / "work").iterdir()) == []
+
+
+def test_what_diverged_is_kept_with_its_step_and_old_records_have_none(store: Store) -> None:
+    assert commit(store, na="diverged at step 120: the loss is nan", diverged=120)
+    record = store.record(KEY)
+    assert record is not None and record.diverged == 120
+    told = json.loads((store.path(KEY) / DONE).read_text())
+    assert parse_record({k: v for k, v in told.items() if k != "diverged"}).diverged is None
+    assert parse_record(told | {"na": None}).diverged is None
+    for odd in (-1, 1.5, "120", True, 1 << 70):
+        with pytest.raises(ValueError, match="not a step"):
+            parse_record(told | {"diverged": odd})
 
 
 def test_second_commit_loses_and_changes_nothing(store: Store) -> None:

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from console.charts import NEUTRAL, Series, gaussian_histogram
 from console.screens.runs import short_duration
 from console.themes import TONES, progress_bar, sign
-from console.viewmodel import Curve, Floats, Look, Machine, OpenRun, Track
+from console.viewmodel import ENDED, Curve, Floats, Look, Machine, OpenRun, Track
 from console.watching.feed import SCORE
 from console.widgets import Cell, Column, Row
 
@@ -25,7 +25,7 @@ COLUMNS = (
     Column("z", "z", 5, 5, "right", priority=6),
 )
 NULL_WIDTH = 1.96  # standard errors either side: 95 % of N(0, 1)
-UNMOVING = ("waiting", "done", "stored", "n/a")  # a bar says nothing of these
+UNMOVING = ("waiting", *ENDED)  # a bar says nothing of these
 INKS = 7  # pinned curves beside the one of the cursor
 
 
@@ -179,13 +179,13 @@ def look_text(look: Look, place: int, count: int) -> str:
 def headline(told: OpenRun, ascii_: bool) -> str:
     row = told.row
     words = [f"{sign(row.state, ascii_)} {row.id}", row.state]
-    ended = sum(s.state in ("done", "stored", "n/a", "failed") for s in told.stages)
+    ended = sum(s.state in (*ENDED, "failed") for s in told.stages)
     if told.stages:
         words.append(f"{progress_bar(ended / len(told.stages), 10, ascii_)} "
                      f"{ended}/{len(told.stages)} stages")  # fmt: skip
-    failed = sum(s.state == "failed" for s in told.stages)
-    if failed:
-        words.append(f"{failed} failed")
+    for state in ("failed", "diverged"):
+        if count := sum(s.state == state for s in told.stages):
+            words.append(f"{count} {state}")
     if row.seconds_left is not None and row.state == "running":
         words.append(f"{short_duration(row.seconds_left)} left")
     problem = told.problem or row.problem

@@ -88,7 +88,7 @@ class QueueScreen(SteeringScreen):
     def _stages(self, told: OpenRun) -> list[Row]:
         by_key = {stage.key: stage for stage in told.stages}
         running = sorted((s for s in told.stages if s.state == "running"), key=lambda s: s.slot)
-        failed = [s for s in told.stages if s.state in ("failed", "stopped")]
+        failed = [s for s in told.stages if s.state in ("failed", "diverged", "stopped")]
         waiting = [by_key[key] for key in told.queue]
         found = [*running, *failed, *waiting]
         if self._filter:
@@ -106,7 +106,7 @@ class QueueScreen(SteeringScreen):
                 "state": Cell(f"{sign(stage.state, ascii_)} {stage.state}",
                               TONES.get(stage.state, "")),
                 "slot": stage.slot,
-                "stage": Cell(text, "bad" if stage.state == "failed" else ""),
+                "stage": Cell(text, "bad" if stage.state in ("failed", "diverged") else ""),
                 "share": share if stage.state == "running" else "",
                 "time": short_duration(went) if went else "",
                 "tee": Cell(f"{stage.tee:.3g}" if stage.tee else "", "muted"),

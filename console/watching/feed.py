@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from console.viewmodel import Curve, Look, OpenRun, RunRow, StageRow, Track
+from console.viewmodel import ENDED, Curve, Look, OpenRun, RunRow, StageRow, Track
 from console.watching.histograms import look_of_probe, look_of_scores, number
 from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
@@ -22,6 +22,7 @@ from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run, attempt_folder
 from engine.spec.errors import BadInput
 
+STEPPING = ("train", "unlearn")  # kinds of stages that may diverge
 MOST = 1 << 19  # bytes of one file in one poll: what arrives elsewhere must not wait
 LOOKS = 120  # kept of one track: when there are more, every other one goes
 LITTLE = 4_000  # points kept of a curve nobody looks at
@@ -66,10 +67,15 @@ class Feed:
             store = self.run.store
             for key, stage in plan.stages.items():
                 title = strip_control(stage.title)
-                state = "stored" if store.has(key) else "waiting"
+                state, reason = "stored" if store.has(key) else "waiting", ""
                 if state == "stored":
                     self.warnings.stored(key)
-                self._stages[key] = StageRow(key, stage.kind, title, state, tee=stage.tee)
+                    record = store.record(key) if stage.kind in STEPPING else None
+                    if record is not None and record.diverged is not None:
+                        state, reason = "diverged", strip_control(record.na or "")
+                self._stages[key] = StageRow(
+                    key, stage.kind, title, state, reason=reason, tee=stage.tee
+                )
                 self._parents[key] = tuple({*stage.inputs.values(), *stage.after})
             self._rank = longest_paths(plan)
             self._routes = {route.id: route for route in routes(plan)}
@@ -159,7 +165,7 @@ class Feed:
         already, in the run that made it."""
         if row.attempt:
             return self.run.folder / "attempts" / f"{row.key[:16]}.{row.attempt}"
-        if row.state != "stored":
+        if row.state not in ("stored", "diverged"):
             return None
         self._read.add(row.key)  # looked for once
         record = self.run.store.record(row.key)
@@ -194,12 +200,12 @@ class Feed:
             self._forget(key)
         elif kind == "end":
             outcome = str(data.get("outcome"))
-            if outcome == "cached" and row.state in ("done", "n/a"):
+            if outcome == "cached" and row.state in ENDED:
                 return  # another job of this run found it
             state = {"na": "n/a", "cached": "stored"}.get(outcome, outcome)
             self._stages[key] = replace(
                 row,
-                state=state if state in ("done", "n/a", "stored", "failed", "stopped") else "done",
+                state=state if state in (*ENDED, "failed", "stopped") else "done",
                 seconds=number(data.get("seconds")) if data.get("seconds") is not None else 0.0,
                 reason=strip_control(str(data.get("reason") or "")),
             )
@@ -360,10 +366,9 @@ class Feed:
     def _queue(self) -> tuple[str, ...]:
         """What waits, in the order in which the supervisor hands it out: what can be done now,
         the longest way to the end first; then the rest."""
-        ended = {"done", "stored", "n/a"}
         waiting = [key for key, row in self._stages.items() if row.state == "waiting"]
         held = {
-            key: sum(self._stages[p].state not in ended for p in self._parents.get(key, ())
+            key: sum(self._stages[p].state not in ENDED for p in self._parents.get(key, ())
                      if p in self._stages)
             for key in waiting
         }  # fmt: skip
@@ -372,9 +377,9 @@ class Feed:
     def _track(self, route: Route) -> Track:
         rows = [self._stages[key] for key in route.stages]
         states = [row.state for row in rows]
-        state = next((s for s in ("running", "failed", "stopped") if s in states), "")
+        state = next((s for s in ("running", "failed", "stopped", "diverged") if s in states), "")
         if not state:
-            ended = all(s in ("done", "stored", "n/a") for s in states)
+            ended = all(s in ENDED for s in states)
             state = ("n/a" if set(states) == {"n/a"} else "done") if ended else "waiting"
         begun = [n for n, row in enumerate(rows) if row.state != "waiting"]
         segment = states.index("running") if "running" in states else (begun[-1] if begun else 0)

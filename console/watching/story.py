@@ -29,7 +29,9 @@ def of_supervisor(kind: str, data: dict[str, Any], t: float) -> LogLine:
         text = f"{outcome} {title} in {_seconds(data.get('seconds'))}"
         if data.get("reason"):
             text += f": {data.get('reason')}"
-        level = {"failed": "error", "stopped": "warning", "na": "warning"}.get(outcome, "")
+        level = {"failed": "error", "stopped": "warning", "na": "warning", "diverged": "error"}.get(
+            outcome, ""
+        )
     return LogLine(t, _one_line(text), level)
 
 

@@ -214,7 +214,10 @@ class Keeper:
         return lost > max(self._every, self._cost / MOST_SHARE)
 
     def keep(self, loop: str, step: int, save: Callable[[Path], None]) -> None:
-        """Keep one now. Where the disk has no room the stage goes on, and the older ones stay."""
+        """Keep one now. Where the disk has no room the stage goes on, and the older ones stay.
+
+        What else `save` raises passes through; the next one is due as if this one had been kept.
+        """
         began = time.monotonic()
         try:
             seconds, warned = self._clock.whole(), self._warnings.texts
@@ -228,8 +231,9 @@ class Keeper:
             self._refused = False
             took = time.monotonic() - began
             self._events.emit("checkpoint", loop=loop, step=step, bytes=size, seconds=took)
-        self._last = time.monotonic()
-        self._cost = self._last - began
+        finally:
+            self._last = time.monotonic()
+            self._cost = self._last - began
 
     def resume(self, loop: str, load: Callable[[Path], None]) -> int | None:
         """Load the newest that is whole; its step. Raises CannotResume where that fails."""

@@ -27,6 +27,8 @@ class Artifact:
 class Record:
     """DONE.json: what a stage left, how, and at what cost. `na` says why a result cannot be.
 
+    `diverged` is the step at which the numbers were no longer finite, where that is why.
+
     `seconds` and `tee` are those of the whole trajectory that led here, resumed snapshots included.
     `warnings` are those the stage gave; None in records of versions that did not keep them.
     """
@@ -45,6 +47,7 @@ class Record:
     config: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] | None = None
+    diverged: int | None = None
 
 
 def read_record(folder: str, key: str) -> Record | None:
@@ -81,6 +84,7 @@ def parse_record(raw: Any) -> Record:
         config=_table(raw.get("config", {})),
         inputs=_table(raw.get("inputs", {})),
         warnings=None if raw.get("warnings") is None else parse_warnings(raw["warnings"]),
+        diverged=None if raw.get("na") is None else _step(raw.get("diverged")),
     )
 
 
@@ -95,6 +99,12 @@ def _number(value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"not a finite number: {value!r}")
     return number
+
+
+def _step(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < 1 << 53):
+        raise ValueError(f"not a step: {value!r}")
+    return value
 
 
 def _table(value: Any) -> dict[str, Any]:

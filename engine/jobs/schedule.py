@@ -7,7 +7,7 @@ from typing import Literal
 
 from engine.spec.planned import Plan, Stage
 
-Fate = Literal["done", "n/a", "failed"]
+Fate = Literal["done", "n/a", "diverged", "failed"]
 
 
 class Schedule:
@@ -46,6 +46,10 @@ class Schedule:
         before = [self.fate.get(source) for source in stage.after]
         if "failed" in fates or "failed" in before:
             self.settle(key, "failed")
+        elif (
+            "diverged" in fates or "diverged" in before
+        ):  # a longer way leads through the same step
+            self.settle(key, "diverged")
         elif "n/a" in fates:
             self.settle(key, "n/a")
         elif None not in fates and None not in before:

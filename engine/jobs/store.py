@@ -258,6 +258,7 @@ class Work:
         seconds: float,
         tee: float,
         na: str | None = None,
+        diverged: int | None = None,
         env: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
@@ -287,6 +288,7 @@ class Work:
             config=config or {},
             inputs=inputs or {},
             warnings=distinct(warnings),
+            diverged=diverged,
         )
         _write_durably(self.path / DONE, {"v": 1, **asdict(record)})
         target = self._store.path(self.key)

@@ -272,10 +272,11 @@ class Supervisor:
         self.run.store.sweep()  # what it was making
         record = self.run.store.record(stage.key)
         if record is not None:  # it died after the commit, before it could say so
-            outcome = "done" if record.na is None else "na"
+            fate = _fate_of(record)
+            outcome = "na" if fate == "n/a" else fate
             end = {"outcome": outcome, "reason": record.na or "", "seconds": record.seconds}
             self._report_end(stage, end | {"tee": record.tee})
-            self.schedule.settle(stage.key, _fate_of(record))
+            self.schedule.settle(stage.key, fate)
             return
         code = worker.process.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -343,4 +344,6 @@ def _fate_of(record: Record | None) -> Fate:
     """Of a stage that was tried, by what the store has."""
     if record is None:
         return "failed"
+    if record.diverged is not None:
+        return "diverged"
     return "n/a" if record.na is not None else "done"

@@ -39,6 +39,8 @@ from engine.spec.planned import Stage
 
 T = TypeVar("T")
 HEARTBEAT = 10.0  # seconds between signs of life
+# How an attempt ended → its last event; anything else is an error.
+FINAL_EVENTS = {"done": "end", "na": "end", "diverged": "end", "stopped": "stopped"}
 
 
 class Worker:
@@ -128,9 +130,7 @@ class Worker:
             ):
                 events.emit("start", title=stage.title, kind=stage.kind, device=self.device)
                 end = self._attempt(stage, lease, events, folder, every)
-                final = {"done": "end", "na": "end", "stopped": "stopped"}.get(
-                    end["outcome"], "error"
-                )
+                final = FINAL_EVENTS.get(end["outcome"], "error")
                 events.emit(final, **end)
             crash_here("committed")
             told = {"stage": stage.key, "attempt": lease.attempt, "title": stage.title, **end}
@@ -142,9 +142,10 @@ class Worker:
     def _attempt(
         self, stage: Stage, lease: Lease, events: EventWriter, folder: Path, every: float
     ) -> dict[str, Any]:
-        from engine.lab.context import Failed, NotApplicable, Stopped
+        from engine.lab.context import Diverged, Failed, NotApplicable, Stopped
 
         outcome, reason, na, tee, cause = "done", "", None, 0.0, {}
+        diverged: int | None = None
         checkpoints = Checkpoints(self.store.checkpoints, stage.key)
         with self.store.begin(stage.key, lease.attempt) as work:
             warnings = StageWarnings(events)
@@ -162,12 +163,15 @@ class Worker:
                     tee = compute(stage, context)
                 except NotApplicable as why:
                     outcome, reason, na = "na", str(why), str(why)
+                except Diverged as why:  # so it would again: an outcome, not a failure
+                    outcome, reason, na, diverged = "diverged", str(why), str(why), why.step
                 committed = work.commit(
                     kind=stage.kind,
                     title=stage.title,
                     seconds=clock.whole(),
                     tee=tee,
                     na=na,
+                    diverged=diverged,
                     env=self.env,
                     config=stage.config,
                     inputs=stage.inputs,
@@ -299,8 +303,11 @@ class StageContext:
             raise Stopped
 
     def checkpoint(self, loop: str, step: int, save: Callable[[Path], None]) -> None:
+        from engine.lab.context import NotKept
+
         if self.keeper.due(self._worker.stopping):
-            self.keeper.keep(loop, step, save)
+            with contextlib.suppress(NotKept):
+                self.keeper.keep(loop, step, save)
         self.raise_if_stopped()
 
     def resume(self, loop: str, load: Callable[[Path], None]) -> int | None:

@@ -21,11 +21,23 @@ class NotApplicable(Exception):
 
 
 class Failed(Exception):
-    """The stage ended for a reason worth one plain line, such as a method that diverged."""
+    """The stage ended for a reason worth one plain line, such as data that changed meanwhile."""
 
 
 class Diverged(Failed):
-    """The weights or the losses are no longer finite numbers."""
+    """The weights or the losses are no longer finite numbers: an outcome, which is kept.
+
+    `step` counts from 1: the first whose loss is not finite, or the last one taken, after which the
+    weights are not. Whoever takes the same steps again, from whatever checkpoint, finds the same.
+    """
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"diverged at step {step}: {what}")
+        self.step = step
+
+
+class NotKept(Exception):
+    """Raised by what saves a checkpoint: nothing can be gone on from here, so there must be none."""
 
 
 class Context(Protocol):
@@ -75,7 +87,8 @@ class Context(Protocol):
         """Between two steps of a loop, `step` of them done: keep what `save(folder)` writes, if it
         is time, and stop if asked to.
 
-        Takes no time unless it is time. A disk that is full costs the checkpoint, never the stage.
+        Takes no time unless it is time. A disk that is full costs the checkpoint, never the stage;
+        nor does a `save` that raises NotKept.
         Raises Stopped when the engine wants this stage to end, having saved what is worth it.
         """
         ...

@@ -19,13 +19,14 @@ from engine.lab.frozen import (
     with_poison,
     without_extractor,
 )
+from engine.lab.looks import Look, Looks
 from engine.lab.randomness import permutation, stream
 from engine.lab.shadows import decoys_of, halves, joined
 from engine.lab.state import MODEL
 from engine.lab.subject import Subject
 from engine.lab.texts import data_set
 from engine.lab.tokens import Tokens
-from engine.lab.training import Look, looking_at
+from engine.lab.training import looking_at
 from engine.lab.unlearning import UnlearnTask
 from engine.lab.views import Batch, Poison, Rows, TrainingSet
 from engine.spec.closed_form import ClosedForm
@@ -237,6 +238,11 @@ class Scene:
             load=self.load_model,
             make_decoys=self.decoys if "decoys_of" in self.config else None,
         )
+
+    def looks(self, config: Config, ctx: Context) -> Looks | None:
+        """Looks at the model of a stage that begins now."""
+        look = self.look(config, ctx)
+        return None if look is None else Looks(look, str(config["attack"]["name"]))
 
     def look(self, config: Config, ctx: Context) -> Look | None:
         """A cheap look at the model under way, for people who watch; it changes nothing."""

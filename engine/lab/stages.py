@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from engine.lab.texts import TextSet
 from engine.lab.training import fit
 from engine.lab.tuning import CHOICE, TRIAL, decide, score_on
 from engine.lab.unlearning import unlearn
-from engine.lab.views import Rows
+from engine.lab.views import Poison, Rows
 from engine.spec.component import Attack, Audit, Data, Method
 from engine.spec.data_report import merged, report, without_rows
 from engine.spec.experiment import Train
@@ -119,6 +119,7 @@ def run_craft(config: Config, ctx: Context) -> float:
     task = craft_task(config, ctx)
     poison = attack.craft_with(task)
     task.meter.settle()
+    require_finite_poison(poison)
     tensors = {"rows": poison.rows, "inputs": poison.inputs, "labels": poison.labels}
     save_tensors(ctx.folder, POISON, tensors | poison.extras)
     save_json(ctx.folder, "poison.json", {"movable": poison.movable, "facts": poison.facts})
@@ -131,6 +132,21 @@ def run_craft(config: Config, ctx: Context) -> float:
         }
         save_json(ctx.folder, TEXTS, told)
     return task.meter.tee
+
+
+def require_finite_poison(poison: Poison) -> None:
+    """Raises NotApplicable: what a crafting that diverged leaves would spoil all that read it."""
+    parts = {"inputs": poison.inputs, **poison.extras}
+    lost = [name for name, tensor in parts.items() if not bool(torch.isfinite(tensor).all())]
+    lost += [name for name, value in poison.facts.items() if not finite_number(value)]
+    if lost:
+        raise NotApplicable(
+            f"the crafting diverged: {', '.join(lost)} of the poison are not finite"
+        )
+
+
+def finite_number(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def craft_task(config: Config, ctx: Context) -> CraftTask:
@@ -197,7 +213,7 @@ def run_train(config: Config, ctx: Context) -> float:
         size = math.prod(scene.facts["shape"]), len(scene.facts["classes"])
         passes = closed.passes(len(rows), *size)
     else:
-        fit(learner, data, rows, recipe, seed, ctx, scene.look(config, ctx))
+        fit(learner, data, rows, recipe, seed, ctx, scene.looks(config, ctx))
         passes = float(recipe.epochs * len(rows))
     save_tensors(ctx.folder, MODEL, model.state_dict())
     return passes / len(scene.all_rows)
@@ -215,7 +231,7 @@ def run_unlearn(config: Config, ctx: Context) -> float:
         for name in (STATE, load_json(told)["live"]):
             ctx.file("previous", name)  # checks it
         previous = told.parent
-    unlearn(method, task, config["budget_tee"], ctx, previous, scene.look(config, ctx))
+    unlearn(method, task, config["budget_tee"], ctx, previous, scene.looks(config, ctx))
     task.save(ctx.folder)
     return task.meter.tee + task.finishing_tee
 
@@ -254,11 +270,12 @@ def run_trial(config: Config, ctx: Context) -> float:
             unlearn(method, task, config["budget_tee"] / share, ctx)
         model = task.handed_out or task.model
         rows = {"validation": scene.split["validation"], "proxies": proxies}
-        told |= score_on(model, {name: Rows(scene.clean, own) for name, own in rows.items()})
+        own = {name: Rows(scene.clean, found) for name, found in rows.items()}
+        told |= score_on(model, own, task.steps)
         if "audit" in config:
             audit = component_of("audit", config["audit"], Audit)
             metrics = audit.measure(scene.subject(model, config["seed"])).metrics
-            told["value"] = metrics[audit.primary]
+            told["value"] = finite_only(metrics, ctx)[audit.primary]
         task.meter.limit = math.inf  # looking is no part of the budget, but of the search's cost
         task.meter.charge(sum(map(len, rows.values())), FORWARD)
     except Diverged as why:
@@ -296,9 +313,18 @@ def run_audit(config: Config, ctx: Context) -> float:
         for word, some in (("known", known), ("unknown", ~known)):
             part = audit.measure(subject.of_poison(some)).metrics
             metrics[f"{audit.primary}_{word}"] = part[audit.primary]
-    name = config["audit"]["name"]
-    save_json(ctx.folder, "measurements.json", {"audit": name, "metrics": metrics})
+    told = {"audit": config["audit"]["name"], "metrics": finite_only(metrics, ctx)}
+    save_json(ctx.folder, "measurements.json", told)
     return 0.0
+
+
+def finite_only(metrics: Mapping[str, float | None], ctx: Context) -> dict[str, float | None]:
+    """The metrics with those undefined that are no finite numbers: finite weights may well give
+    outputs that overflow. The stage warns of them."""
+    lost = sorted(name for name, value in metrics.items() if not finite_number(value))
+    if lost:
+        ctx.warn(f"not finite, so undefined: {', '.join(lost)}")
+    return {name: None if name in lost else value for name, value in metrics.items()}
 
 
 RUN: dict[str, Callable[[Config, Context], float]] = {

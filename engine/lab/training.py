@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from engine.lab.context import Context, Diverged
+from engine.lab.context import Context, Diverged, NotKept
+from engine.lab.looks import Looks
 from engine.lab.randomness import stream
 from engine.lab.state import pack, unpack
 from engine.lab.views import Batch, TrainingSet, epoch_visit, random_moves
 from engine.spec.experiment import Train
-
-Look = Callable[[nn.Module, int], None]
 
 
 def fit(
@@ -28,16 +27,16 @@ def fit(
     recipe: Train,
     seed: int,
     ctx: Context,
-    look: Look | None = None,
+    looks: Looks | None = None,
 ) -> None:
     """Train `model` in place on some rows of `data` (int64 [M], any device) by the recipe.
 
     Order and augmentation depend on `seed` and the epoch only. Nothing in the loop waits for the
-    device; the loss is read at most twice a second, when it is reported. `look(model, step)` is
-    called now and then, for probes; it must leave the model as it found it.
+    device; the loss is read at most twice a second, when it is reported. `looks` are
+    offered the model after each epoch; they must leave it as they found it.
 
-    Goes on from a checkpoint of `ctx`, if there is one, bit for bit. Raises Failed when the loss
-    stops being finite.
+    Goes on from a checkpoint of `ctx`, if there is one, bit for bit. Raises Diverged when the loss
+    or the weights stop being finite.
     """
     device = ctx.device
     layout = torch.channels_last if recipe.channels_last is True else torch.contiguous_format
@@ -48,7 +47,12 @@ def fit(
     size = recipe.batch_size
     per_epoch = math.ceil(len(rows) / size)
     total = recipe.epochs * per_epoch
-    mean_loss = RunningMean(device)
+    mean_loss = RunningMean()
+
+    def save(folder: Path) -> None:
+        require_sound(model, mean_loss)
+        # All there is: random numbers, order and rate are functions of seed and step.
+        pack(folder, model, {"optimizer": optimizer}, {})
 
     def load(folder: Path) -> None:
         nonlocal optimizer
@@ -68,8 +72,7 @@ def fit(
             step = epoch * per_epoch + index
             if step < first:
                 continue
-            # All there is: random numbers, order and rate are functions of seed and step.
-            ctx.checkpoint("fit", step, lambda to: pack(to, model, {"optimizer": optimizer}, {}))
+            ctx.checkpoint("fit", step, save)
             torch.manual_seed(stream(seed, "dropout", step))
             set_lr(optimizer, recipe.lr * lr_factor(recipe, step, total))
 
@@ -85,11 +88,13 @@ def fit(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
+            mean_loss.step = step + 1
             mean_loss.add(loss)
             if ctx.due("loss", 0.5) or step + 1 == total:
                 report_loss(ctx, mean_loss, step + 1, total)
-        if look is not None and (ctx.due("look", 1.0) or epoch + 1 == recipe.epochs):
-            look(model, (epoch + 1) * per_epoch)
+        if looks is not None:
+            take = looks.last if epoch + 1 == recipe.epochs else looks.offer
+            take(model, (epoch + 1) * per_epoch)
     require_finite(model, total)
 
 
@@ -134,30 +139,50 @@ def autocast(precision: str, device: str) -> torch.autocast:
 
 
 class RunningMean:
-    """Mean of losses since the last reading, summed on the device so that no step waits."""
+    """Losses since the last reading, one or more a step; they stay on the device, so no step waits.
 
-    def __init__(self, device: str) -> None:
-        self.sum = torch.zeros((), device=device)
-        self.count = 0
+    `step` is the one under way, counted from 1.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self._losses: list[Tensor] = []
+        self._steps: list[int] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._losses)
 
     def add(self, value: Tensor) -> None:
-        self.sum += value.detach()
-        self.count += 1
+        self._losses.append(value.detach())
+        self._steps.append(self.step)
 
     def read(self) -> float:
-        """The mean, then start anew. Waits for the device."""
-        mean = float(self.sum) / max(1, self.count)
-        self.sum.zero_()
-        self.count = 0
-        return mean
+        """The mean, then start anew. Waits for the device.
+
+        Raises Diverged at the first step whose loss is not finite.
+        """
+        losses = self._values()
+        lost = (~torch.isfinite(losses)).nonzero()
+        if len(lost):
+            first = int(lost[0])
+            raise Diverged(self._steps[first], f"the loss is {float(losses[first])}")
+        self._losses.clear()
+        self._steps.clear()
+        return float(losses.mean())
+
+    def finite(self) -> bool:
+        """Whether all losses since the last reading are. Waits for the device."""
+        return not self._losses or bool(torch.isfinite(self._values()).all())
+
+    def _values(self) -> Tensor:
+        return torch.stack(self._losses).double()
 
 
 def report_loss(ctx: Context, mean: RunningMean, step: int, total: int) -> None:
     loss = mean.read()
     ctx.progress(step, total)
     ctx.metric("loss", step, loss)
-    if not math.isfinite(loss):
-        raise Diverged(f"diverged at step {step}: the loss is {loss}")
 
 
 @contextmanager
@@ -176,7 +201,18 @@ def require_finite(model: nn.Module, step: int) -> None:
     """Raise Diverged if a weight or a running statistic is not finite. Waits for the device."""
     for what, tensors in (("weights", model.parameters()), ("statistics", model.buffers())):
         if not all(bool(torch.isfinite(t).all()) for t in tensors):
-            raise Diverged(f"diverged at step {step}: the {what} are no longer finite")
+            raise Diverged(step, f"the {what} are no longer finite")
+
+
+def require_sound(model: nn.Module, losses: RunningMean) -> None:
+    """Raise NotKept where a checkpoint would hide the step at which the model diverged: the next loss
+    that is read, or the end, tells it, and so it does for whoever goes on from an older one."""
+    try:
+        require_finite(model, losses.step)
+    except Diverged as why:
+        raise NotKept(str(why)) from None
+    if not losses.finite():
+        raise NotKept("a loss is not finite")
 
 
 @torch.no_grad()

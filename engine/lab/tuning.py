@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from engine.lab.context import Diverged, Failed, NotApplicable
+from engine.lab.context import Diverged, NotApplicable
 from engine.spec.tuning import best, pooled
 
 if TYPE_CHECKING:
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 TRIAL, CHOICE = "trial.json", "choice.json"
 
 
-def score_on(model: torch.nn.Module, rows: Mapping[str, Rows]) -> dict[str, float | None]:
+def score_on(
+    model: torch.nn.Module, rows: Mapping[str, Rows], step: int = 0
+) -> dict[str, float | None]:
     """Validation accuracy and how forgotten the proxies are, of rows "validation" and "proxies".
 
     Both are clean rows; losses are cross-entropies in eval mode and float32. Without proxies
-    their forgetting is None. Raises Diverged where a loss is not a number.
+    their forgetting is None. Raises Diverged where a loss is not a number, after `step` steps.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -35,7 +37,7 @@ def score_on(model: torch.nn.Module, rows: Mapping[str, Rows]) -> dict[str, floa
         logits, labels = predictions(model, own.batches())
         losses[name] = cross_entropy(logits, labels, reduction="none")
         if bool(losses[name].isnan().any()):
-            raise Diverged("diverged: the losses are no numbers")
+            raise Diverged(step, "the losses are no numbers")
         if name == "validation":
             accuracy = float((logits.argmax(1) == labels).to(torch.float64).mean())
     proxies = losses.get("proxies")
@@ -61,7 +63,7 @@ def decide(
     """choice.json: the index and config of the trial to take, and whether it keeps the accuracy.
 
     `read` gives (seed, trial.json) of "start", "reference" (oracle only) and "trial N". Raises
-    NotApplicable if no trial is applicable, Failed if all that are ended badly.
+    NotApplicable if no trial is applicable, or if all that are diverged.
     """
     start = pooled(read("start"))
     reference = pooled(read("reference")) if config["objective"] == "oracle" else None
@@ -71,6 +73,6 @@ def decide(
         ill = next((score for score in scores if score.outcome == "failed"), None)
         if ill is None:
             raise NotApplicable(scores[0].reason)
-        raise Failed(f"no trial succeeded: {ill.reason}")
+        raise NotApplicable(f"no trial succeeded: {ill.reason}")
     index, within = found
     return {"chosen": index, "config": config["trials"][index], "within": within}

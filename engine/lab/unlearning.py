@@ -15,11 +15,18 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from engine.lab.context import Context, NotApplicable
+from engine.lab.looks import Looks
 from engine.lab.losses import loss_of
 from engine.lab.meter import TRAIN, BudgetSpent, Meter
 from engine.lab.randomness import permutation, stream, torch_generator
 from engine.lab.state import pack, unpack
-from engine.lab.training import Look, RunningMean, autocast, report_loss, require_finite
+from engine.lab.training import (
+    RunningMean,
+    autocast,
+    report_loss,
+    require_finite,
+    require_sound,
+)
 from engine.lab.views import Batch, TrainingSet, Visit, epoch_visit, random_moves
 from engine.spec.closed_form import ClosedForm, Loss
 from engine.spec.component import Method
@@ -196,7 +203,7 @@ class UnlearnTask:
         self.steps = 0
         self.handed_out: nn.Module | None = None  # what audits see, where it is not `model`
         self.finishing_tee = 0.0  # spent on that; not part of the trajectory
-        self.mean_loss = RunningMean(device)
+        self.mean_loss = RunningMean()
 
     def sgd(self, lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:
         """SGD over the parameters that require gradients now."""
@@ -279,19 +286,24 @@ def unlearn(
     budget: float,
     ctx: Context,
     previous: Path | None = None,
-    look: Look | None = None,
+    looks: Looks | None = None,
 ) -> None:
     """Run `method` on `task.model` to the last whole step within `budget` TEE.
 
     With `previous`, the folder of a snapshot at a smaller budget, goes on from there; the outcome
     is the same as without it; and so it is with a checkpoint of `ctx`, which is gone on from first.
-    Raises NotApplicable when not even one step fits, Failed when the model is no longer finite.
+    Raises NotApplicable when not even one step fits, Diverged when the model is no longer finite.
     """
     task.meter.limit = budget
     task.meter.limit -= method.reserve(task)
     task.retain.allowed = "retain" in method.reads
     task.forget.allowed = "forget" in method.reads
     updates = _Updates(task.model)
+
+    def save(folder: Path) -> None:
+        require_sound(task.model, task.mean_loss)
+        task.save(folder)
+
     try:
         if ctx.resume("unlearn", task.restore) is not None:
             pass
@@ -302,7 +314,8 @@ def unlearn(
             method.begin(task)
             task.settle()
         while True:
-            ctx.checkpoint("unlearn", task.steps, task.save)
+            ctx.checkpoint("unlearn", task.steps, save)
+            task.mean_loss.step = task.steps + 1
             updates.mark()
             torch.manual_seed(stream(task.seed, "dropout", task.steps))
             try:
@@ -323,8 +336,8 @@ def unlearn(
             task.steps += 1
             if task.mean_loss.count and ctx.due("loss", 0.5):
                 _report(task, budget, ctx)
-            if look is not None and ctx.due("look", 1.0):
-                look(task.model, task.steps)
+            if looks is not None:
+                looks.offer(task.model, task.steps)
     except Finished:
         task.refund()
     except BudgetSpent as spent:
@@ -337,8 +350,8 @@ def unlearn(
         _report(task, budget, ctx)
     require_finite(task.model, task.steps)
     _finish(method, task, budget)
-    if look is not None:
-        look(task.handed_out or task.model, task.steps)
+    if looks is not None:
+        looks.last(task.handed_out or task.model, task.steps)
 
 
 def _finish(method: Method, task: UnlearnTask, budget: float) -> None:

@@ -24,6 +24,7 @@ aimed at a target of its own: then a row pools (seed, unit) pairs, and "seed" be
     p, p_holm    the two-sided test of a difference from the null, and after Holm's correction;
     equivalence_p  the test of equivalence within the margin. All None where nothing was tested
     seeds_to_settle  how many seeds, in all, would make another word of "inconclusive"
+    diverged     aligned with `seeds`: "step 120" where a seed diverged, else None; only where one did
 
 Metrics that must not be averaged (p-values) have values, and None for everything computed.
 """
@@ -32,9 +33,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
+from engine.results.gathering import STATUSES, Group, Model, Place, Values, gather
 from engine.results.rates import rate_interval
 from engine.results.statistics import (
     Estimate,
@@ -55,75 +57,12 @@ from engine.results.verdict import (
     Verdict,
     judge,
 )
-from engine.spec.errors import BadInput
 
 Row = dict[str, Any]
-Values = dict[Trial, float]
-Model = tuple[str, str, str, str, float | None]  # setting, attack, method, variant, budget
-
 LONGEST_CLASS = 40  # characters of a class's name that people are shown
+MOST_TOLD = 8  # trials of a row whose divergence is told one by one
 FEW_SEEDS = 3  # below this a verdict's reason says how few there are
-STATUSES = ("ok", "n/a", "failed", "missing")  # where two runs differ on a cell, the earlier holds
 TESTED = ("p", "p_holm", "equivalence_p", "seeds_to_settle")  # of a verdict, in its row
-ROLES = ("none", "retrain", "retrain-fresh", "retrain-known", "unlearn", "oracle")
-
-
-class Place(NamedTuple):
-    """Where a row's measurements belong, seed and metric aside."""
-
-    setting: str
-    attack: str
-    method: str
-    variant: str
-    budget: float | None
-    audit: str
-    role: str
-
-    @property
-    def family(self) -> tuple[str, str, str]:
-        return self.setting, self.attack, self.audit
-
-    @property
-    def model(self) -> Model:
-        return self[:5]
-
-    def order(self) -> tuple[Any, ...]:
-        budget = (self.budget is not None, self.budget or 0.0)
-        rank = ROLES.index(self.role)
-        return self.setting, self.attack, rank, self.method, self.variant, budget, self.audit
-
-    def __str__(self) -> str:
-        budget = "" if self.budget is None else f"budget {self.budget:g}"
-        words = (self.setting, self.attack, self.method, self.variant, budget, self.audit)
-        return " / ".join(word for word in words if word)
-
-
-@dataclass(slots=True)
-class Group:
-    """All measurements of one place: metric -> trial -> value, and each trial's outcome."""
-
-    place: Place
-    metrics: dict[str, Values] = field(default_factory=dict)
-    outcomes: dict[Trial, Measurement] = field(default_factory=dict)  # any one of the trial's
-    # metric -> the class it is of; several where runs on other data are compared under one name
-    classes: dict[str, list[str]] = field(default_factory=dict)
-
-    def values(self, metric: str) -> Values:
-        return self.metrics.get(metric, {})
-
-    def cost(self) -> tuple[float | None, float | None]:
-        done = [m for m in self.outcomes.values() if m.status == "ok"]
-        if not done:
-            return None, None
-        return mean([m.tee for m in done]), mean([m.seconds for m in done])
-
-    def search(self) -> dict[str, float | None]:
-        """What the search cost; of several runs, of which each may have searched, the most."""
-        told: dict[str, float | None] = {}
-        for name in ("search_tee", "search_seconds"):
-            known = [getattr(m, name) for m in self.outcomes.values()]
-            told[name] = max((value for value in known if value is not None), default=None)
-        return told
 
 
 def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
@@ -156,6 +95,7 @@ def compare(measurements: Iterable[Measurement], audits: Audits) -> list[Row]:
             if name == primary:
                 verdict = verdicts[group.place]
                 remarks = (verdict.reason, *_remarks(group, row["n"], _called([group])))
+                remarks += tuple(_lacking(group, families[group.place.family]))
                 row |= {"primary": True, "verdict": verdict.word, "reason": "; ".join(remarks)}
                 row |= {name: getattr(verdict, name) for name in TESTED}
             rows.append(row)
@@ -178,6 +118,7 @@ def _verdicts(
             utility=utility.get(group.place.model, {}),
             absent=_absence(group),
             lost=_lost(group, audit.primary),
+            diverged=divergence(group),
         )
         for group in family
     ]
@@ -186,19 +127,61 @@ def _verdicts(
 
 
 def _absence(group: Group) -> str:
-    """Why a group has no values, from its worst seed: "needs 3 TEE", "failed: out of memory"."""
-    worst = max(group.outcomes.values(), key=lambda m: (STATUSES.index(m.status), m.reason))
-    if worst.status == "ok":
-        return ""
-    return worst.reason if worst.status == "n/a" else f"{worst.status}: {worst.reason}"
+    """Why a group has no values: which trials diverged, and of the others why the worst has none:
+    "needs 3 TEE", "failed: out of memory"."""
+    told, others = divergence(group), _others(group)
+    worst = max(others, key=lambda m: (STATUSES.index(m.status), m.reason), default=None)
+    why = ""
+    if worst is not None and worst.status != "ok":
+        why = worst.reason if worst.status == "n/a" else f"{worst.status}: {worst.reason}"
+    return "; ".join(text for text in (told, why) if text)
+
+
+def _others(group: Group) -> list[Measurement]:
+    """Of the trials that did not diverge."""
+    return [m for m in group.outcomes.values() if m.status != "diverged"]
 
 
 def _lost(group: Group, metric: str) -> str:
     """The seeds that ran and gave no value, beside others that did: a method that diverges on some
     seeds and is clean on the rest has not removed the poison."""
-    ran = [seed for seed, m in group.outcomes.items() if m.status != "missing"]
+    ran = [s for s, m in group.outcomes.items() if m.status not in ("missing", "diverged")]
     lost = len(ran) - len(group.values(metric))
     return f"{lost} of {len(ran)} seeds gave no value" if 0 < lost < len(ran) else ""
+
+
+def divergence(group: Group) -> str:
+    """Which trials diverged, and where: "1 of 5 seeds diverged (seed 3, step 120)"; of all of them
+    "diverged (seed 0, step 12; seed 1, step 15)". Empty where none did."""
+    told = [f"{trial}, {m.diverged}" for trial, m in sorted(group.outcomes.items()) if m.diverged]
+    if not told:
+        return ""
+    shown = "; ".join(told[:MOST_TOLD])
+    more = f"; {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    if len(told) == len(group.outcomes):
+        return f"diverged ({shown}{more})"
+    return f"{len(told)} of {len(group.outcomes)} {_called([group])}s diverged ({shown}{more})"
+
+
+def _lacking(group: Group, family: Sequence[Group]) -> list[str]:
+    """Where the seeds of `group` lack what they are compared with because that one diverged."""
+    remarks = []
+    for role, name, lacks in (
+        ("retrain", "retraining", "no gap there"), ("none", "no unlearning", "no recovery there")
+    ):  # fmt: skip
+        other = _of_role(family, role)
+        if other is None or other is group:
+            continue
+        ours = {trial for trial, m in group.outcomes.items() if m.status == "ok"}
+        told = [
+            f"{trial}, {m.diverged}"
+            for trial, m in sorted(other.outcomes.items())
+            if m.diverged and trial in ours
+        ]
+        if told:
+            more = f"; {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+            remarks.append(f"{name} diverged ({'; '.join(told[:MOST_TOLD])}{more}): {lacks}")
+    return remarks
 
 
 def _called(groups: Sequence[Group]) -> str:
@@ -211,66 +194,17 @@ def _remarks(group: Group, n: int, trial: str) -> list[str]:
     """What a reader must know of the seeds behind a verdict."""
     if n == 0:
         return []
-    lost = len(group.outcomes) - n
+    others = {
+        Trial(m.seed, m.unit): m for m in _others(group)
+    }  # those that diverged are told first
+    lost = len(others) - n
     remarks = []
     if lost:
-        why = _absence(group) or "no value"
+        why = _absence(replace(group, outcomes=others)) or "no value"
         remarks.append(f"{lost} of {len(group.outcomes)} {trial}s without a value ({why})")
     if n < FEW_SEEDS:
         remarks.append(f"only {n} {trial}{'s' if n > 1 else ''}")
     return remarks
-
-
-# --- gathering -----------------------------------------------------------------------------------
-
-
-def gather(measurements: Iterable[Measurement]) -> list[Group]:
-    """Unite runs, drop identical duplicates, and sort. Raises BadInput where runs disagree."""
-    cells: dict[tuple[Place, Trial], list[Measurement]] = defaultdict(list)
-    for m in measurements:
-        place = Place(m.setting, m.attack, m.method, m.variant, m.budget, m.audit, m.role)
-        cells[place, Trial(m.seed, m.unit)].append(m)
-    groups: dict[Place, Group] = {}
-    for (place, trial), told in cells.items():
-        best = min((m.status for m in told), key=STATUSES.index)
-        found = [m for m in told if m.status == best]
-        group = groups.setdefault(place, Group(place))
-        group.outcomes[trial] = min(found, key=lambda m: (m.run, m.tee, m.seconds, m.reason))
-        for m in found:
-            names = group.classes.setdefault(m.metric, [])
-            if m.class_name and m.class_name not in names:
-                names.append(m.class_name)
-        for metric, value in _agreed(found, place).items():
-            values = group.metrics.setdefault(metric, {})  # a row even if no seed has a value
-            if value is not None:
-                values[trial] = value
-    _one_reference(groups)
-    return sorted(groups.values(), key=lambda group: group.place.order())
-
-
-def _agreed(found: Sequence[Measurement], place: Place) -> dict[str, float | None]:
-    """metric -> value of one cell, told by one run or by several alike."""
-    told: dict[str, Measurement] = {}
-    for m in found:
-        first = told.setdefault(m.metric, m)
-        if finite(first.value) != finite(m.value):
-            runs = f"run {m.run}" if m.run == first.run else f"runs {first.run} and {m.run}"
-            raise BadInput(
-                f"{runs}: two values of {m.metric} for {place}, {Trial(m.seed, m.unit)}: "
-                f"{first.value} and {m.value}. The same names stand for different experiments; "
-                "compare them apart."
-            )
-    return {metric: finite(m.value) for metric, m in told.items()}
-
-
-def _one_reference(groups: Iterable[Place]) -> None:
-    references: dict[tuple[str, str, str], Place] = {}
-    for place in groups:
-        if place.role == "retrain" and references.setdefault(place.family, place) != place:
-            raise BadInput(
-                f"two retrainings to compare with: {references[place.family]} and {place}. "
-                "Compare their runs apart."
-            )
 
 
 def _of_role(family: Sequence[Group], role: str) -> Group | None:
@@ -329,6 +263,8 @@ def _row(group: Group, name: str, family: Sequence[Group], audit: AuditLike | No
     }
     if any(trial.unit for trial in trials):
         row["units"] = [trial.unit for trial in trials]
+    if any(m.diverged for m in group.outcomes.values()):
+        row["diverged"] = [group.outcomes[trial].diverged or None for trial in trials]
     if metric is not None and metric.beside:
         row["beside"] = True
     if group.classes.get(name):

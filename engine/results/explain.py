@@ -45,7 +45,10 @@ PAGES = {
         it lies {POINTS} below no unlearning, too; otherwise low accuracy is the residue.""",
     "n/a": """
         Verdict. Nothing was measured: the method does not fit the budget, the audit does not apply,
-        or the stage failed or has not run. The reason says which.""",
+        or the stage failed, diverged or has not run. The reason says which. "n/a: diverged": at every
+        seed the loss or the weights were no finite numbers any more, from the step on that the reason
+        names. Where only some seeds diverged, the sentence begins with them, the others are judged,
+        and the row is never called removed.""",
     "reference": """
         Verdict of retraining from scratch without the poison: what the others are compared with.
         retrain-fresh, the same with another training seed, is judged like a method: it shows what

@@ -53,6 +53,12 @@ class Line:
     reason: str
     rate: tuple[float, float, float] | None = None  # rate, lo, hi
 
+    @property
+    def word(self) -> str:
+        """The verdict as tables show it: "n/a: diverged" where every seed did."""
+        lost = self.verdict == "n/a" and self.reason.startswith("diverged (")
+        return "n/a: diverged" if lost else self.verdict
+
     def cells(self) -> list[str]:
         """The line as text, aligned with `HEADINGS`."""
         return [column.text(self) for column in COLUMNS]
@@ -104,7 +110,7 @@ COLUMNS = (
     Column("TEE", lambda line: number(line.tee, ".3g")),
     Column("seconds", lambda line: number(line.seconds, ".1f")),
     Column("search TEE", lambda line: number(line.search_tee, ".3g"), optional=True),
-    Column("verdict", lambda line: line.verdict, number=False),
+    Column("verdict", lambda line: line.word, number=False),
 )
 HEADINGS = [column.heading for column in COLUMNS]
 

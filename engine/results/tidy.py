@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from engine.spec.component import Metric
     from engine.spec.planned import Cell, Search, Stage
 
-Status = Literal["ok", "n/a", "failed", "missing"]
+Status = Literal["ok", "n/a", "diverged", "failed", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,10 @@ class Measurement:
     """One metric of one audit of one model.
 
     `value` is None when the metric is undefined for this model, and whenever `status` is not "ok";
-    `reason` then says why. `tee` (training-epoch equivalents) and `seconds` are the method's own
-    cost, the same in every measurement of a model. `search_tee` and `search_seconds` are what it
-    cost to choose the method's settings; None where nothing was tuned.
+    `reason` then says why, and `diverged` at which step, where it did: "step 120". `tee`
+    (training-epoch equivalents) and `seconds` are the method's own cost, the same in every
+    measurement of a model. `search_tee` and `search_seconds` are what it cost to choose the method's
+    settings; None where nothing was tuned.
     """
 
     run: str
@@ -44,6 +45,7 @@ class Measurement:
     search_tee: float | None = None
     search_seconds: float | None = None
     unit: int = 0  # which of an attack's poisons, where a row pools several
+    diverged: str = ""
     class_name: str = ""  # of a metric measured for each class; empty where it is not known
 
 
@@ -65,6 +67,10 @@ class StoreReader(Protocol):
 
     def outcome(self, key: str) -> tuple[Status, str]:
         """How the stage ended, and why if it is not "ok"."""
+        ...
+
+    def divergence(self, key: str) -> str:
+        """Of a stage that ended as "diverged": at which step, and of what if not of its own model."""
         ...
 
     def measurements(self, key: str) -> Mapping[str, float | None]:
@@ -129,6 +135,7 @@ def tidy(
                 search_tee=search_tee,
                 search_seconds=search_seconds,
                 unit=cell.unit,
+                diverged=store.divergence(cell.key) if status == "diverged" else "",
                 class_name=_class_name(known.get(cell.audit), metric, names),
             )
             for metric, value in values.items()

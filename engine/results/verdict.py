@@ -6,7 +6,7 @@
     inconclusive  neither shown; or equivalent, but an assumption behind that does not hold
     wrecked       utility more than 2 points below retraining: nothing else is claimed. Where test
                   accuracy itself is judged and the poison has lowered it: below no unlearning, too
-    n/a           nothing was measured
+    n/a           nothing was measured, perhaps because every seed diverged
     oracle        settings were chosen by looking at the audit: an upper bound, not judged
 
 `removed` is a claim about the method, over poisons and seeds: it needs two seeds at least, a value
@@ -64,7 +64,7 @@ class Candidate:
 
     `values` holds the primary metric, `companions` other metrics of the same audit by name,
     `utility` the model's test accuracy. `absent` says why there are no values, if so; `lost` which
-    seeds ran and gave none, beside others that did.
+    seeds ran and gave none, beside others that did; `diverged` which of them diverged.
     """
 
     role: str
@@ -73,6 +73,7 @@ class Candidate:
     utility: Mapping[Trial, float] = field(default_factory=dict)
     absent: str = ""
     lost: str = ""
+    diverged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +275,15 @@ def conclude(
     """The first of these that applies: n/a, reference, oracle, wrecked, not testable, tested.
 
     `tests` is how many rows of the family were tested; `untouched` is the row without unlearning.
+    Where some seeds diverged, that comes first, and what is said of the others is never *removed*.
     """
+    if row.diverged and row.values:
+        others = replace(row, diverged="")
+        found_out = conclude(
+            others, found, metric, reference, untouched, p_holm=p_holm, tests=tests, trial=trial
+        )
+        word: Word = "inconclusive" if found_out.word == "removed" else found_out.word
+        return replace(found_out, word=word, reason=f"{row.diverged}; {found_out.reason}")
     if not row.values:
         return Verdict("n/a", row.absent or "no value")
     if row.role == "retrain":

@@ -366,7 +366,11 @@ class Attack(Listed):
         raise NotImplementedError
 
     def glimpse(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """A cheap look at a model under way: probe name → JSON, shown live, charged to nobody."""
+        """A cheap look at a model under way: probe name → JSON, shown live, charged to nobody.
+
+        It goes by at most some hundred rows, which it cuts before it scores them. The longer it
+        takes, the rarer it is called: looks have a twentieth of a stage's time.
+        """
         return {}
 
 

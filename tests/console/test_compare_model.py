@@ -54,6 +54,20 @@ def test_it_shows_the_lines_of_the_command_line(
         assert shown.cells["value"][0] == told
 
 
+def test_a_line_whose_seeds_all_diverged_says_so(rows: list[dict[str, Any]]) -> None:
+    lost = {"verdict": "n/a", "reason": "diverged (seed 0, step 12; seed 1, step 15)"}
+    changed = [r | lost if r["method"] == "gd" and r["primary"] else r for r in rows]
+    comparison = Comparison(changed)
+    for view in (View(), View(group="verdict", sort="verdict"), View(matrix=True)):
+        shown = comparison.matrix(view) if view.matrix else comparison.shown(view)
+        for one in shown:
+            if one.line is not None and one.line.method == "gd":
+                cells = [text for text, _ in one.cells.values()]
+                assert any(text.startswith("n/a: diverged") for text in cells)
+    width = next(h.width for h in comparison.headings(View()) if h.key == "verdict")
+    assert all(len(comparison.verdict(line)) <= width for line in comparison.lines)
+
+
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("sort", SORTS)
 def test_no_order_loses_or_doubles_a_line(comparison: Comparison, group: str, sort: str) -> None:

@@ -95,6 +95,47 @@ def test_the_cursor_follows_what_runs_until_somebody_moves_it(tmp_path: Path) ->
     run.release()
 
 
+def test_a_stage_that_diverged_says_so_with_its_step(tmp_path: Path) -> None:
+    run = running_run(tmp_path)
+    why = "diverged at step 7: the loss is nan"
+
+    async def drive() -> None:
+        async with opened(tmp_path, (140, 40), run=run.id) as (app, pilot):
+            screen = app.screen
+            assert isinstance(screen, LiveScreen)
+            await until(pilot, lambda: screen.tracks.cursor_key == "/toy/gd//0")
+            run.end("gd", outcome="diverged", reason=why)
+            await until(pilot, lambda: "1 diverged" in text_of(app))
+            await until(pilot, lambda: "diverged at step 7" in " ".join(text_of(app).split()))
+            told = app.snapshot.open
+            assert told is not None
+            (track,) = (t for t in told.tracks if t.id == "/toy/gd//0")
+            assert track.state == "diverged"
+            assert any(entry.level == "error" and why in entry.text for entry in told.log)
+
+    asyncio.run(drive())
+    run.release()
+
+
+def test_a_stored_stage_that_diverged_is_known_without_events(tmp_path: Path) -> None:
+    there = staged(tmp_path)
+    for path in there.home.store.glob("objects/*/*/DONE.json"):
+        told = json.loads(path.read_text())
+        if told["kind"] == "train" and told["title"].startswith("retrain"):
+            lost = {"na": "diverged at step 9: the loss is nan", "diverged": 9}
+            path.write_text(json.dumps(told | lost))
+
+    async def drive() -> None:
+        async with opened(there.home.root, run=there.run.id) as (app, pilot):
+            await until(pilot, lambda: app.snapshot.open is not None and app.snapshot.open.stages)
+            states = {s.title: s.state for s in app.snapshot.open.stages}
+            assert {state for title, state in states.items() if title.startswith("retrain")} == {
+                "diverged"
+            }
+
+    asyncio.run(drive())
+
+
 def test_zoom_log_axes_and_other_metrics(tmp_path: Path) -> None:
     run = running_run(tmp_path)
     for step in range(30):

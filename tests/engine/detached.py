@@ -26,6 +26,21 @@ LONG = TINY.split("[[methods]]")[0] + '[[methods]]\nname = "none"\n'
 LONG = LONG.replace("epochs = 2", "epochs = 150, batch_size = 32").replace("[0, 1]", "[0]")
 LONG += "[compute]\ncheckpoint_seconds = 0.1\n"
 
+# A method that fails where the script BREAKS was run in the worker.
+BROKEN = '[[methods]]\nname = "gd"\nlabel = "wild"\nlr = 0.0123\n'
+BREAKS = """
+from engine.lab.methods.gd import GD
+
+begin = GD.begin
+
+def breaks(self, task):
+    if self.lr == 0.0123:
+        raise ZeroDivisionError("a fault of the method")
+    begin(self, task)
+
+GD.begin = breaks
+"""
+
 
 def detached(preset: Path, home: Path, *words: str, command: Command = called, **env: str) -> Run:
     done = command("run", preset, "--home", home, "--detach", "--json", *words, **env)

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from detached import commanded, detached, is_training, same_as, supervisor
+from detached import BREAKS, BROKEN, commanded, detached, is_training, same_as, supervisor
 from harness import (
     TINY,
     Computed,
@@ -257,15 +257,14 @@ def test_retry_computes_what_failed_and_forgets_that_it_did(broken: Run, forked:
         control.retry(broken)
 
 
-DIVERGES = '[[methods]]\nname = "gd"\nlabel = "wild"\nlr = 1e300\n'
-
-
 def test_retry_while_the_rest_goes_on(shared: Computed, tmp_path: Path, forked: Nursery) -> None:
     """One method fails at once, each time; the rest is slow."""
     home, preset = tmp_path / "home", tmp_path / "wild.toml"
-    text = TINY.replace("[0, 1]", "[0]").replace("[0.25, 0.5]", "[0.5]") + DIVERGES
+    text = TINY.replace("[0, 1]", "[0]").replace("[0.25, 0.5]", "[0.5]") + BROKEN
     preset.write_text(text)
-    with forked.starts_all(slow=0.1):
+    script = tmp_path / "breaks.py"
+    script.write_text(BREAKS)
+    with forked.starts_all(slow=0.1, script=str(script)):
         run = detached(preset, home, *ALONE)
     until(lambda: control.failures(run))
     commanded("retry", run)
@@ -275,7 +274,7 @@ def test_retry_while_the_rest_goes_on(shared: Computed, tmp_path: Path, forked: 
     wild = [told for told in exits(home) if "wild" in told["title"]]
     before = list(run.folder.glob("attempts/*/exit.before.json"))
     assert len(wild) == len(before) == 1
-    assert "diverged" in run.reason()
+    assert "a fault of the method" in run.reason()
     assert not unhealthy(home)
 
 

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 import engine.lab.stages as lab
 from engine.lab.artifacts import load_tensors
+from engine.lab.attacks.gaussian import Gaussian
+from engine.lab.context import NotApplicable
+from engine.lab.looks import Looks
 from engine.lab.models.mlp import MLP
 from engine.lab.randomness import stream
 from engine.lab.scene import Scene
@@ -307,7 +310,10 @@ def test_audits_see_a_model_in_eval_mode(
     assert modes and not any(modes)
 
 
-def test_watched_stages_give_the_same_bytes(small_run: Run) -> None:
+def test_watched_stages_give_the_same_bytes(
+    small_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Looks, "due", lambda *_: True)
     for stage in (small_run.stages("train")[0], small_run.stages("unlearn")[-1]):
         watched = replace(stage, key=f"watched {stage.key[:12]}")
         _, context = run_stage(watched, small_run.root, always_due=True)
@@ -351,3 +357,45 @@ def test_momentum_and_adamw_and_augmentation_end_to_end(tmp_path: Path) -> None:
     run = run_plan(experiment, tmp_path)
     assert run.metrics(method="none", audit="gaussian")["z"] > 4
     assert abs(run.metrics(method="retrain", audit="gaussian")["z"]) < 4
+
+
+# --- numbers that are none -----------------------------------------------------------------------
+
+
+def test_metrics_that_are_not_finite_are_undefined_and_warned_of(small_run: Run) -> None:
+    """Of finite weights, too, whose outputs overflow: never a fault of JSON."""
+    stage = next(
+        small_run.plan.stages[cell.key] for cell in small_run.cells(method="gd", audit="accuracy")
+    )
+    model = small_run.plan.stages[stage.inputs["model"]]
+    weights = load_tensors(model_file(small_run, model))
+    huge = {name: t * 1e38 if name[:2] != "0." else t for name, t in weights.items()}
+    assert all(torch.isfinite(t).all() for t in huge.values())
+    (small_run.root / "overflows").mkdir()
+    save_file(huge, small_run.root / "overflows" / MODEL)
+    changed = replace(stage, key="of what overflows", inputs=stage.inputs | {"model": "overflows"})
+    _, context = run_stage(changed, small_run.root)
+    told = json.loads((context.folder / "measurements.json").read_text())["metrics"]
+    assert told["test_ece"] is None and told["test_accuracy"] is not None
+    assert context.warnings == ["not finite, so undefined: test_ece"]
+
+
+@pytest.mark.parametrize("what", ["inputs", "facts"])
+def test_a_crafting_that_diverges_is_not_applicable(
+    small_run: Run, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    plain = Gaussian.craft_with
+
+    def crafted(self: Gaussian, task: Any) -> Any:
+        poison = plain(self, task)
+        if what == "inputs":
+            poison.inputs[0] = torch.nan
+        else:
+            poison.facts["residual"] = float("inf")
+        return poison
+
+    monkeypatch.setattr(Gaussian, "craft_with", crafted)
+    (stage,) = small_run.stages("craft")
+    name = "inputs" if what == "inputs" else "residual"
+    with pytest.raises(NotApplicable, match=f"the crafting diverged: {name} of the poison"):
+        again(small_run, stage, f"not finite {what}")

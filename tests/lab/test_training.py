@@ -22,7 +22,7 @@ from engine.lab.training import accuracy, fit, lr_factor, predictions
 from engine.lab.views import Rows, TrainingSet
 from engine.spec.experiment import Train
 from tests.helpers import LocalContext
-from tests.lab.toys import CLASSES, ROWS, same, toy_model, toy_set, toy_subject, weights
+from tests.lab.toys import CLASSES, ROWS, Always, same, toy_model, toy_set, toy_subject, weights
 
 EVERYTHING = torch.arange(ROWS)
 FIXED = {"epochs": 3, "batch_size": 10, "lr": 0.1, "precision": "fp32", "channels_last": False}
@@ -78,7 +78,15 @@ def test_watching_does_not_matter(tmp_path: Path) -> None:
     watched = LocalContext(tmp_path, always_due=True)
     seen: list[int] = []
     model = toy_model(dropout=0.3)
-    fit(model, toy_set(), EVERYTHING, recipe(), 0, watched, lambda _, step: seen.append(step))
+    fit(
+        model,
+        toy_set(),
+        EVERYTHING,
+        recipe(),
+        0,
+        watched,
+        Always(lambda _, step: seen.append(step)),
+    )
     assert same(trained(quiet, recipe()), weights(model))
     assert seen == [5, 10, 15]
     assert watched.steps[-1] == (15, 15) == quiet.steps[-1]

@@ -26,6 +26,7 @@ from tests.lab.toys import (
     FORGET,
     POISONED,
     ROWS,
+    Always,
     Both,
     same,
     toy_model,
@@ -102,7 +103,7 @@ def test_watching_does_not_change_the_trajectory(tmp_path: Path) -> None:
         glimpse(toy_subject(model, toy_set()))
         model.train()
 
-    unlearn(Both(), watched, 1.0, LocalContext(tmp_path, always_due=True), None, look)
+    unlearn(Both(), watched, 1.0, LocalContext(tmp_path, always_due=True), None, Always(look))
     assert same(weights(quiet.model), weights(watched.model))
     assert seen == [*range(1, quiet.steps + 1), quiet.steps]
 

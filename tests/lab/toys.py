@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.lab.attacks.gaussian import Gaussian
+from engine.lab.looks import Looks
 from engine.lab.subject import Subject
 from engine.lab.unlearning import UnlearnTask
 from engine.lab.views import Rows, TrainingSet
@@ -107,3 +108,10 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Equal bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+class Always(Looks):
+    """Looks between any two steps."""
+
+    def due(self, spacing: float) -> bool:
+        return True

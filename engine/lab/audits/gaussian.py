@@ -269,14 +269,20 @@ def rank_metrics(ranks: torch.Tensor | None, draws: int) -> dict[str, float | No
 
 
 def glimpse(subject: Subject, rows: int = 512) -> dict[str, Any]:
-    """Histogram, mean and std of the scores, for the live view: {"edges", "counts", "mean", …}."""
+    """Histogram, mean and std of the scores of up to `rows` poisoned rows, spread evenly, for the
+    live view: {"edges", "counts", "mean", …}."""
     import torch
 
     from engine.lab.training import looking_at
 
+    poisoned = len(subject.poison.rows)
+    if poisoned > rows:
+        some = torch.zeros(poisoned, dtype=torch.bool, device=subject.poison.rows.device)
+        some[torch.arange(rows, device=some.device) * poisoned // rows] = True
+        subject = subject.of_poison(some)
     with looking_at(subject.model):
         scores, _ = gaussian_scores(subject)
-    scores = scores[:rows].cpu()
+    scores = scores.cpu()
     edges = torch.arange(-8.0, 8.01, 0.5, dtype=torch.float64)
     counts = torch.histogram(scores.clamp(-8, 8), edges).hist
     return {
