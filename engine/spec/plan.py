@@ -15,7 +15,7 @@ from engine.spec.data_line import sound
 from engine.spec.data_report import DataReport, without_rows
 from engine.spec.errors import BadInput
 from engine.spec.estimate import Estimate, estimate
-from engine.spec.experiment import Experiment
+from engine.spec.experiment import Experiment, with_paths_as_written
 from engine.spec.keys import digest, package_version
 from engine.spec.planned import Cell, Plan, Search, Stage
 from engine.spec.presets import settings
@@ -49,7 +49,7 @@ def make_plan(
             before = set(planner.stages)
             told.expand()
         except BadInput as error:
-            raise BadInput(f"{where}: {error}") from None
+            raise BadInput(f"{where}: {with_paths_as_written(str(error), setting)}") from None
         found = estimate(told, frozenset(planner.stages.keys() - before))
         planner.estimates += [found] if found is not None else []
     return Plan(
@@ -80,7 +80,8 @@ class Planner:
         return self.add(
             "data",
             f"data {component_name(type(data))}",
-            {"data": data.model_dump(mode="json"), "digest": info.digest, "classes": info.classes},
+            {"data": data.placed("data").model_dump(mode="json")}
+            | {"digest": info.digest, "classes": info.classes},
             {},
             component=data,
             identity={"data": data.identity(), "digest": info.digest, "classes": info.classes},

@@ -15,6 +15,7 @@ from engine.lab.data._numbers import Decimal
 from engine.lab.data._sheet import Place, Reading, sheet_of
 from engine.lab.data._table import Impute, Rules, Table, arrays, info, parse, split
 from engine.spec.component import Card, Data, DataInfo
+from engine.spec.path_keys import PathKey, expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,10 @@ class CSVTable(Data):
     """One file that is split, or one for training and one for testing."""
 
     name: Literal["csv-table"] = "csv-table"
-    path: str = Field(description="CSV, TSV, JSON lines or Parquet; ~ is understood.")
-    test_path: str | None = Field(default=None, description="Test rows; default: a share of path.")
+    path: PathKey = Field(description="CSV, TSV, JSON lines or Parquet; ~ is understood.")
+    test_path: PathKey | None = Field(
+        default=None, description="Test rows; default: a share of path."
+    )
     format: Format | None = Field(
         default=None, description="Default: what the ending says, or csv."
     )
@@ -100,7 +103,7 @@ class CSVTable(Data):
         return arrays(table, *split(table, self.test_share, self.limit_train), self.impute)
 
     def _table(self) -> Table:
-        paths = [Path(path).expanduser() for path in (self.path, self.test_path) if path]
+        paths = [expanded(path, "data.path") for path in (self.path, self.test_path) if path]
         return _remembered(self.model_dump_json(), tuple(map(_state, paths)))
 
     def _parsed(self) -> Table:
@@ -109,7 +112,7 @@ class CSVTable(Data):
             self.drop, self.keep,
         )  # fmt: skip
         sheets = [
-            sheet_of(Path(path).expanduser(), f"data.{key} = {path!r}", reading)
+            sheet_of(expanded(path, f"data.{key}"), f"data.{key} = {path!r}", reading)
             for key, path in (("path", self.path), ("test_path", self.test_path))
             if path is not None
         ]
