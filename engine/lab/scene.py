@@ -30,7 +30,7 @@ from engine.lab.views import Batch, Poison, Rows, TrainingSet
 from engine.spec.closed_form import ClosedForm
 from engine.spec.component import Attack, Component, Model
 from engine.spec.experiment import Train
-from engine.spec.path_keys import expanded
+from engine.spec.places import expanded
 from engine.spec.registry import find
 
 T = TypeVar("T", bound=Component)

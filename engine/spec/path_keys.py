@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel
 
-from engine.spec.errors import BadInput
 from engine.spec.marks import marks_of
+from engine.spec.places import expanded
 
 M = TypeVar("M", bound=BaseModel)
 Place = tuple[str | int, ...]  # of a value in a preset's data: ("attacks", 0, "image")
@@ -32,17 +31,6 @@ class NamesPath:
 
 PathKey = Annotated[str, NamesPath()]
 FolderOrName = Annotated[str, NamesPath(or_name=True)]
-
-
-def expanded(text: str | Path, where: str = "") -> Path:
-    """A path with `~` and `~user` replaced by the home folder. Raises BadInput where there is none;
-    `where` is the key or option, in the words of the message."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        whose = str(text).partition("/")[0]
-        told = f"{where} = {str(text)!r}" if where else str(text)
-        raise BadInput(f"{told}: {whose} is nobody's home folder.") from None
 
 
 def path_keys(model: type[BaseModel]) -> dict[str, NamesPath]:
@@ -82,7 +70,12 @@ def _absolute(value: Any, mark: NamesPath, where: str) -> Any:
     path = expanded(value, where)
     if mark.or_name and not value.startswith(("~", "/", ".")) and not path.is_dir():
         return value
-    return str(path.absolute())
+    told = str(path.absolute())
+    try:
+        told.encode()
+    except UnicodeEncodeError:  # a preset cannot hold it: the run can be resumed from here only
+        return value
+    return told
 
 
 # --- what was written ----------------------------------------------------------------------------

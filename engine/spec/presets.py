@@ -17,6 +17,7 @@ from engine.spec.component import Listed, strictly
 from engine.spec.encoding import marked_encoding
 from engine.spec.errors import BadInput, unknown
 from engine.spec.experiment import COMPONENT_FIELDS, Experiment
+from engine.spec.places import expanded
 from engine.spec.registry import find, registered
 
 HEADER = "# Written by chelate; comments of an earlier file are not kept.\n"
@@ -45,7 +46,7 @@ def locate(preset: str) -> Path:
             return known[preset]
         if not Path(preset).is_file():
             raise BadInput(unknown("preset", preset, known))
-    path = Path(preset).expanduser()
+    path = expanded(preset, "preset")
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise BadInput(

@@ -62,4 +62,5 @@ def inline(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{_key(key)} = {inline(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
-    return json.dumps(value, ensure_ascii=False, default=str)
+    # TOML, unlike JSON, has no bare DEL.
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from engine.spec.errors import BadInput
-from engine.spec.path_keys import expanded
+from engine.spec.places import expanded
 
 
 def weights_digest(path: str | None, key: str = "train.from") -> str | None:

@@ -17,7 +17,7 @@ from engine.spec.class_keys import ClassKey, index, not_an_index
 from engine.spec.component import Attack, DataInfo, Knowledge, poisoned_count
 from engine.spec.errors import BadInput
 from engine.spec.keys import package_version
-from engine.spec.path_keys import expanded
+from engine.spec.places import expanded
 from engine.spec.registry import component_name
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from engine.spec.component import Attack, Card, DataInfo, Knowledge
 from engine.spec.errors import BadInput
-from engine.spec.path_keys import PathKey, expanded
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 from engine.spec.poisons import MANIFEST, PoisonFolder, check_fit, read_poison
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from pydantic import Field, field_validator
 from engine.spec.component import Data, DataInfo
 from engine.spec.errors import BadInput
 from engine.spec.keys import digest
-from engine.spec.path_keys import PathKey, expanded
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 from engine.spec.registry import component_name
 
 if TYPE_CHECKING:

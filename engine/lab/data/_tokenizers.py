@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.spec.errors import BadInput
-from engine.spec.path_keys import expanded
+from engine.spec.places import expanded
 
 # GPT-2's sizes share one tokenizer. Planning knows of it what is below, and needs no file.
 _SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")

@@ -15,7 +15,8 @@ from engine.lab.data._numbers import Decimal
 from engine.lab.data._sheet import Place, Reading, sheet_of
 from engine.lab.data._table import Impute, Rules, Table, arrays, info, parse, split
 from engine.spec.component import Card, Data, DataInfo
-from engine.spec.path_keys import PathKey, expanded
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 if TYPE_CHECKING:
     import numpy as np

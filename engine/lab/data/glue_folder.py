@@ -11,7 +11,8 @@ from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data._texts import Source, TextData, Texts, gathered
 from engine.spec.component import Card
 from engine.spec.errors import BadInput
-from engine.spec.path_keys import PathKey, expanded
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 TEST_FILES = ("test.tsv", "dev.tsv")
 

@@ -18,7 +18,8 @@ from engine.lab.data._images import in_threads, pixels, read_file, upright_size
 from engine.spec.component import Card, Data, DataInfo
 from engine.spec.data_report import DataReport
 from engine.spec.errors import BadInput
-from engine.spec.path_keys import PathKey, expanded
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 if TYPE_CHECKING:
     import numpy as np

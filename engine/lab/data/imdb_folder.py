@@ -14,7 +14,8 @@ from engine.lab.data._files import content_of, decoded
 from engine.lab.data._texts import EMPTY, TextData, Texts
 from engine.spec.component import Card
 from engine.spec.errors import BadInput
-from engine.spec.path_keys import PathKey, expanded
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 PARTS = ("train", "test")
 CLASSES = {"neg": "negative", "pos": "positive"}

@@ -11,7 +11,8 @@ from engine.lab.data._files import Format, known_encoding
 from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data._texts import Source, TextData, Texts, gathered
 from engine.spec.component import Card
-from engine.spec.path_keys import PathKey, expanded
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 
 class TextFile(TextData):

@@ -8,7 +8,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from engine.spec.component import Card, DataInfo, Model, Pretraining, strictly
 from engine.spec.errors import BadInput
-from engine.spec.path_keys import PathKey, expanded
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 from engine.spec.registry import find
 
 if TYPE_CHECKING:

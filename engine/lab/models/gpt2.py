@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from engine.spec.component import Card, DataInfo, Model
 from engine.spec.errors import BadInput
-from engine.spec.path_keys import FolderOrName, expanded
+from engine.spec.path_keys import FolderOrName
+from engine.spec.places import expanded
 from engine.spec.size import Size
 from engine.spec.weights import weights_digest
 
