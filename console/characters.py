@@ -9,8 +9,11 @@ import unicodedata
 KNOWN = {
     "✗": "x", "✓": "+", "✖": "#", "●": "*", "◆": "*", "…": "...", "·": "-", "×": "x", "±": "+-",
     "≤": "<=", "≥": ">=", "→": "->", "–": "-", "—": "-", "’": "'", "“": '"', "”": '"', "↑": "^",
-    "↓": "v", "←": "<-", "┊": "|", "−": "-", "²": "^2", "σ": "std", "μ": "mean", "α": "alpha",
-    "θ": "theta", "⏎": "enter", "ä": "ae", "ö": "oe", "ü": "ue", "≈": "~", "‘": "'", "•": "*",
+    "↓": "v", "←": "<-", "┊": "|", "−": "-", "²": "^2", "σ": "std", "μ": "mean",
+    "⏎": "enter", "ä": "ae", "ö": "oe", "ü": "ue", "≈": "~", "‘": "'", "•": "*",
+    "√": "sqrt", "∇": "grad", "∂": "d", "§": "section ", "⟨": "<", "⟩": ">", "‖": "||", "∪": "or",
+    "⁻": "^-", "€": "EUR", "£": "GBP", "¥": "JPY", "‰": "per mille", "○": "o", "■": "#", "□": "#",
+    "▶": ">", "▸": ">", "◂": "<", "▼": "v", "▲": "^", "›": ">", "✕": "x", "◇": "*", "\u0304": "",
     "▁": "_", "▂": "_", "▃": ".", "▄": "-", "▅": "=", "▆": "+", "▇": "*", "█": "#",
 }  # fmt: skip
 _TABLE = str.maketrans(KNOWN)
@@ -38,6 +41,10 @@ def _plain(character: str) -> str:
         return "#"
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
+    name = unicodedata.name(character, "")
+    if name.startswith("GREEK"):
+        word = name.split(" WITH ")[0].rpartition(" ")[2].lower()
+        return word.capitalize() if "CAPITAL" in name else word
     apart = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return apart or "?"
 

@@ -48,7 +48,6 @@ def console() -> Console:
     """A rich console: colours on a terminal, plain text of a fixed width in a pipe."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
-    from rich.text import Text
 
     class Plain(Console):
         def render(
@@ -58,15 +57,36 @@ def console() -> Console:
                 own = segment.control or (segment.text.isascii() and segment.text.isprintable())
                 yield segment if own else segment._replace(text=strip_control(segment.text))
 
-        def render_str(self, text: str, **options: Any) -> Text:
-            # Before it is measured: ASCII may need more room than what it stands for.
-            return super().render_str(in_ascii(text) if ascii_only else text, **options)
+        def print(self, *objects: Any, **options: Any) -> None:
+            if ascii_only:
+                objects = tuple(_in_ascii(self, one) for one in objects)
+            super().print(*objects, **options)
 
     ascii_only = writes_ascii()
 
     if sys.stdout.isatty():
         return Plain(highlight=False)
     return Plain(highlight=False, width=160, no_color=True)
+
+
+def _in_ascii(console: Console, shown: Any) -> Any:
+    """What is to be shown, before it is measured: ASCII may need more room than what it stands for."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if isinstance(shown, str):
+        return in_ascii(shown)
+    if isinstance(shown, Text):
+        if shown.plain.isascii():
+            return shown
+        parts = [(in_ascii(part.text), part.style or "") for part in shown.render(console)]
+        return Text.assemble(*parts, style=shown.style, justify=shown.justify, end=shown.end)
+    if isinstance(shown, Table):
+        shown.title = _in_ascii(console, shown.title)
+        for column in shown.columns:
+            column.header = _in_ascii(console, column.header)
+            column._cells = [_in_ascii(console, cell) for cell in column.cells]
+    return shown
 
 
 @contextmanager

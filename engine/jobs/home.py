@@ -81,6 +81,13 @@ class Home:
         that is full or read-only, a file system without locks or hard links.
         """
         try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            raise BadInput(
+                f"cannot use {str(self.root)!r} as home folder: its name is not UTF-8, and files of "
+                "weights could not be read there. Choose another with --home or CHELATE_HOME."
+            ) from None
+        try:
             for folder in (self.root, self.store, self.runs):
                 make_private(folder)
             _probe(self.store)
