@@ -9,7 +9,7 @@ from typing import Any
 from console.listing import from_where, imported_from
 from console.machines_view import machines_document, print_machines
 from console.machines_view import to_markdown as machines_markdown
-from console.output import console, say, say_json
+from console.output import console, say, say_json, writes_ascii
 from console.warnings_view import print_warnings, warnings_document
 from console.warnings_view import to_markdown as warnings_markdown
 from engine.jobs import runs
@@ -198,7 +198,9 @@ def _histograms(found: Sequence[Run], width: int) -> list[str]:
                 scores += read_scores(run, cell.key)
         if scores:
             column = min(72, max(24, (width - 3) // 2 if width >= 100 else width))
-            drawn.append(text_histogram(scores, column, 11, title=f"z, {told}"))
+            drawn.append(
+                text_histogram(scores, column, 11, title=f"z, {told}", ascii=writes_ascii())
+            )
     if len(drawn) == 2 and width >= 100:
         return ["", *(f"{left}   {right}" for left, right in zip(*drawn, strict=True))]
     return [text for block in drawn for text in ("", *block)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from console.pictures import (
 )
 from engine.jobs import runs
 from engine.jobs.datasets import DataSet, data_sets_of, stored
+from engine.jobs.discretion import discretion_of
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged, Store
@@ -105,7 +106,11 @@ def _print(found: Sequence[Told]) -> None:
 
 def full_text(run: Run, width: int = WIDTH, to_share: bool = False) -> str:
     """All data sets of a run, without pictures. Raises BadInput."""
-    pages = [[title(one.one, one.source), *one.lines(width, to_share)] for one in of_run(run)]
+    found = of_run(run)
+    if to_share:
+        told = discretion_of(run)
+        found = [replace(one, source=told.value(one.source)) for one in found]
+    pages = [[title(one.one, one.source), *one.lines(width, to_share)] for one in found]
     return "\n\n".join("\n".join(lines) for lines in pages)
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from console.output import writes_ascii
 from engine.jobs.home import Home, resolve_home
 from engine.spec.errors import BadInput
 
@@ -46,7 +47,7 @@ def open_console(
         if theme not in themes.NAMES:
             raise BadInput(f"--theme {theme}: choose from {', '.join(themes.NAMES)}.")
         theme = themes.NAMES[theme]
-    ascii = ascii or os.environ.get("TERM") in PLAIN
+    ascii = ascii or os.environ.get("TERM") in PLAIN or (writes_ascii() and not in_browser())
     app = ConsoleApp(place, read_only=read_only, ascii=ascii, theme=theme, run=run_id, bell=bell)
     sys.setswitchinterval(SWITCH)
     app.run()

@@ -7,18 +7,26 @@ would command the terminal.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from console.characters import in_ascii
 from engine.jobs.events import CONTROLS, strip_control
 from engine.spec.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+SURROGATES = re.compile("[\ud800-\udfff]")  # of names that are not UTF-8
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
+
+
+def writes_ascii() -> bool:
+    """Whether standard output takes nothing but ASCII."""
+    return "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
 
 
 def say(text: str = "") -> None:
@@ -27,7 +35,8 @@ def say(text: str = "") -> None:
 
 def say_json(value: Any) -> None:
     """Exactly one JSON document on stdout. What would command a terminal is in it, spelled out."""
-    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=writes_ascii())
+    text = SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     sys.stdout.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
@@ -48,9 +57,36 @@ def console() -> Console:
                 own = segment.control or (segment.text.isascii() and segment.text.isprintable())
                 yield segment if own else segment._replace(text=strip_control(segment.text))
 
+        def print(self, *objects: Any, **options: Any) -> None:
+            if ascii_only:
+                objects = tuple(_in_ascii(self, one) for one in objects)
+            super().print(*objects, **options)
+
+    ascii_only = writes_ascii()
+
     if sys.stdout.isatty():
         return Plain(highlight=False)
     return Plain(highlight=False, width=160, no_color=True)
+
+
+def _in_ascii(console: Console, shown: Any) -> Any:
+    """What is to be shown, before it is measured: ASCII may need more room than what it stands for."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if isinstance(shown, str):
+        return in_ascii(shown)
+    if isinstance(shown, Text):
+        if shown.plain.isascii():
+            return shown
+        parts = [(in_ascii(part.text), part.style or "") for part in shown.render(console)]
+        return Text.assemble(*parts, style=shown.style, justify=shown.justify, end=shown.end)
+    if isinstance(shown, Table):
+        shown.title = _in_ascii(console, shown.title)
+        for column in shown.columns:
+            column.header = _in_ascii(console, column.header)
+            column._cells = [_in_ascii(console, cell) for cell in column.cells]
+    return shown
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from console.charts import NEUTRAL, Options, Series, fit, looks
 from console.charts.raster import render
 from console.comparing import read_scores, rows_of
-from console.output import say
+from console.output import say, writes_ascii
 from engine.jobs import runs
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home, resolve_home
@@ -64,7 +64,7 @@ def show_plot(kind: str, run_ids: Sequence[str], home: Path | None, out: Path | 
         say(str(out))
         return
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else IN_A_PIPE
-    ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
+    ascii_only = writes_ascii()
     for panel in panels:
         say("\n".join(text_of(panel, min(columns, WIDEST), HEIGHT, ascii_only)) + "\n")
 

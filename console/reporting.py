@@ -22,6 +22,7 @@ from console.warnings_view import counted
 from engine.jobs import runs
 from engine.jobs.datasets import data_sets_of
 from engine.jobs.datasets import lines as data_lines
+from engine.jobs.discretion import asked_discreetly, discretion_of
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home, write_atomic
 from engine.jobs.machines import machines_of, mixed
@@ -35,7 +36,6 @@ from engine.results.tables import COLUMNS, Line, summary
 from engine.results.tidy import class_names, registered_audits
 from engine.results.tuning import ORACLE, note, table_of
 from engine.spec.errors import BadInput
-from engine.spec.presets import HEADER, to_toml
 
 PER_FIGURE = 6  # panels: more would not fit on a printed page
 # Those facts of a poison that are classes.
@@ -70,7 +70,7 @@ def write_report(run_id: str, home: Path | None, out: Path, force: bool = False)
     target = out / "report.html"
     if target.exists() and not force:
         raise BadInput(f"{target} exists; --force writes a new one in its place.")
-    page = report(run)
+    page = discretion_of(run).places(report(run))
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(target, page)
@@ -319,7 +319,7 @@ def _explanations(lines: Sequence[Line]) -> str:
 
 
 def _preset(run: Run) -> str:
-    return to_toml(run.experiment, full=True).removeprefix(HEADER)
+    return asked_discreetly(run)
 
 
 def _environment(run: Run) -> str:

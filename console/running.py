@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from console.machines_view import machines_document
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
+from console.signals import Requests
 from console.steering import make_sure
 from console.warnings_view import NewWarnings, warnings_document
 from engine.jobs import control, runs
@@ -31,7 +34,17 @@ from engine.jobs.survey import survey
 POLL = 0.1  # seconds
 ASK = 15.0  # seconds before asking a cluster again why a run waits
 Take = Callable[[list[Event]], None]
-Watch = Callable[[Run, Progress, Follower, NewWarnings, "subprocess.Popen[bytes] | None"], bool]
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Who looks on: what they are asked meanwhile, and the supervisor, if they started it."""
+
+    requests: Requests
+    process: subprocess.Popen[bytes] | None = None
+
+
+Watch = Callable[[Run, Progress, Follower, NewWarnings, Looking], bool]
 
 
 def run_preset(
@@ -60,15 +73,18 @@ def run_preset(
             _complain_of_warnings(NewWarnings(lambda: stored_warnings(run.store, found.ok)))
     else:
         follower = Follower(run, skip=True)
-        process = dispatch.start(run, planned.experiment.compute, planned.resources)
-        if process is None:
-            return _say_submitted(run, place, as_json)
-        if not as_json:
-            _say_data(run)
-        view = _quiet if as_json else _view(plain)
-        warnings = NewWarnings(lambda: stored_warnings(run.store, found.ok))
-        interrupted = view(run, Progress(run.plan.stages, found.ok), follower, warnings, process)
+        with Requests() as requests:
+            process = dispatch.start(run, planned.experiment.compute, planned.resources)
+            if process is None:
+                return _say_submitted(run, place, as_json)
+            if not as_json:
+                _say_data(run)
+            view = _quiet if as_json else _view(plain)
+            warnings = NewWarnings(lambda: stored_warnings(run.store, found.ok))
+            progress = Progress(run.plan.stages, found.ok)
+            interrupted = view(run, progress, follower, warnings, Looking(requests, process))
     state = "done" if found.complete else _outcome(run)
+    interrupted = interrupted and state != "done"  # asked too late
     if as_json:
         told = {
             "run": run.id,
@@ -83,12 +99,18 @@ def run_preset(
         _compare(run)
         _say_where(run, state, cached=found.complete)
     if interrupted or state == "stopped":
-        complain(f"chelate: stopped; `chelate run {preset}` goes on from here.")
+        complain(f"chelate: stopped; {_resuming(run, home)} goes on from here.")
         return INTERRUPTED
     if state != "done":
         _complain_of_failures(run)
         return FAILED
     return 0
+
+
+def _resuming(run: Run, home: Path | None) -> str:
+    """The command that goes on with this run, whatever it was made from."""
+    where = "" if home is None else f" --home {shlex.quote(str(home))}"
+    return f"`chelate resume {run.id}{where}`"
 
 
 def _say_submitted(run: Run, place: Home, as_json: bool) -> int:
@@ -131,14 +153,15 @@ def detach_preset(
 
 
 def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
-    """Follow a run from anywhere; Ctrl-C only ends the watching."""
+    """Follow a run from anywhere; Ctrl-C (SIGTERM, SIGHUP) only ends the watching."""
     run = runs.find(Home(resolve_home(home)), run_id)
     if run.supervised():
         _say_data(run)
         done = [key for key in run.plan.stages if run.store.has(key)]
         warnings = NewWarnings(lambda: stored_warnings(run.store, run.store.records(done)))
-        with contextlib.suppress(KeyboardInterrupt):
-            _view(plain)(run, Progress(run.plan.stages, done), Follower(run), warnings, None)
+        progress = Progress(run.plan.stages, done)
+        with Requests() as requests:
+            _view(plain)(run, progress, Follower(run), warnings, Looking(requests))
     state = run.state()
     if state == "running":
         return 0
@@ -162,39 +185,36 @@ def _view(plain: bool) -> Watch:
     return _lines if plain or not sys.stdout.isatty() else _live
 
 
-def _follow(
-    run: Run,
-    follower: Follower,
-    process: subprocess.Popen[bytes] | None,
-    take: Take,
-) -> bool:
-    """Feed events to `take` until the run ends; whether it was interrupted from the keyboard.
+def _follow(run: Run, follower: Follower, looking: Looking, take: Take) -> bool:
+    """Feed events to `take` until the run ends; whether we were asked to end before.
 
-    With `process` (we started the run) Ctrl-C asks it to stop, and a second one kills it.
+    Where we started the run, the first request asks it to stop, and a second one kills it.
     """
-    interrupted = 0
+    process, requests = looking.process, looking.requests
+    sent: signal.Signals | None = None
     asked, told = -ASK, ""
     while True:
-        try:
-            if process is None and time.monotonic() - asked > ASK:
-                asked, before = time.monotonic(), told
-                told = dispatch.look_again(run)
-                if told and told != before:
-                    complain(f"chelate: {told}")
-            # In this order: events written before the end must not be missed.
-            over = process.poll() is not None if process else not run.supervised()
-            over = over and not run.supervised()
-            take(follower.poll())
-            if over:
-                return interrupted > 0
-            time.sleep(POLL)
-        except KeyboardInterrupt:
-            if process is None:
-                raise
-            interrupted += 1
-            if interrupted == 1:
-                complain("chelate: stopping (Ctrl-C again to kill) …")
-            _signal(run, process, signal.SIGTERM if interrupted == 1 else signal.SIGKILL)
+        if requests.asked and process is None:
+            return True
+        if requests.asked and sent is None:
+            complain("chelate: stopping (Ctrl-C again to kill) …")
+            sent = signal.SIGTERM
+            _signal(run, process, sent)  # type: ignore[arg-type]
+        elif requests.impatient and sent is signal.SIGTERM:
+            sent = signal.SIGKILL
+            _signal(run, process, sent)  # type: ignore[arg-type]
+        if process is None and time.monotonic() - asked > ASK:
+            asked, before = time.monotonic(), told
+            told = dispatch.look_again(run)
+            if told and told != before:
+                complain(f"chelate: {told}")
+        # In this order: events written before the end must not be missed.
+        over = process.poll() is not None if process else not run.supervised()
+        over = over and not run.supervised()
+        take(follower.poll())
+        if over:
+            return sent is not None
+        time.sleep(POLL)
 
 
 def _signal(run: Run, process: subprocess.Popen[bytes], number: int) -> None:
@@ -217,7 +237,7 @@ def _quiet(
     progress: Progress,
     follower: Follower,
     warnings: NewWarnings,
-    process: subprocess.Popen[bytes] | None,
+    looking: Looking,
 ) -> bool:
     _complain_of_warnings(warnings)
 
@@ -226,7 +246,7 @@ def _quiet(
             if text := warnings.of(event):
                 complain(f"chelate: {text}")
 
-    return _follow(run, follower, process, take)
+    return _follow(run, follower, looking, take)
 
 
 def _lines(
@@ -234,7 +254,7 @@ def _lines(
     progress: Progress,
     follower: Follower,
     warnings: NewWarnings,
-    process: subprocess.Popen[bytes] | None,
+    looking: Looking,
 ) -> bool:
     """One line per event of the supervisor, and for each warning that is new."""
 
@@ -254,7 +274,7 @@ def _lines(
                 write(event["t"], text)
         sys.stdout.flush()
 
-    return _follow(run, follower, process, take)
+    return _follow(run, follower, looking, take)
 
 
 def _line(event: Event, progress: Progress) -> str:
@@ -279,7 +299,7 @@ def _live(
     progress: Progress,
     follower: Follower,
     warnings: NewWarnings,
-    process: subprocess.Popen[bytes] | None,
+    looking: Looking,
 ) -> bool:
     """A bar for the run, and a line for each stage under way; above them what is warned of."""
     from rich.live import Live
@@ -300,7 +320,7 @@ def _live(
                     live.console.print(Text(f"warning: {text}"), style="yellow")
             live.update(render(run, progress))
 
-        return _follow(run, follower, process, take)
+        return _follow(run, follower, looking, take)
 
 
 def _say_data(run: Run) -> None:
@@ -332,7 +352,8 @@ def _complain_of_failures(run: Run) -> None:
     failed = control.failures(run)
     reason = "" if failed else run.reason()
     if run.state() in ("lost", "queued"):
-        reason = f"the supervisor is gone ({run.folder / 'supervisor.log'}); run again to go on."
+        log = run.folder / "supervisor.log"
+        reason = f"the supervisor is gone ({log}); `chelate resume {run.id}` goes on."
     if reason:
         complain(f"chelate: {reason}")
     for told in failed[:10]:

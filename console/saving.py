@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from console.output import say
+from console.output import complain, say
 from console.planning import parse_seeds
 from engine.jobs import runs
+from engine.jobs.asked import raw_as_written
 from engine.jobs.home import Home, resolve_home, write_atomic
 from engine.spec.errors import BadInput
-from engine.spec.experiment import Experiment
+from engine.spec.experiment import Experiment, written
+from engine.spec.path_keys import in_words, is_relative
 from engine.spec.presets import (
     HEADER,
     locate,
@@ -33,20 +35,28 @@ def save_preset(
     force: bool,
 ) -> None:
     """Raises BadInput for anything wrong; nothing is written then."""
-    raw, where = raw_of(source, Home(resolve_home(home)))
+    raw, where = raw_of(source, Home(resolve_home(home)), as_written=True)
     for assignment in overrides or []:
         set_dotted(raw, assignment)
     numbers = parse_seeds(seeds)
     if numbers is not None:
         raw["seeds"] = numbers
-    write_preset(validate(raw, where), file, force)
+    experiment = validate(raw, where)
+    write_preset(experiment, file, force)
+    for place, (text, _) in written(experiment).items():
+        if is_relative(text):
+            complain(
+                f"chelate: {in_words(place)} = {text!r} is relative: it means another place in "
+                "another working folder."
+            )
     say(f"{file}: `chelate run {command_word(file)}` runs it.")
 
 
-def raw_of(source: str, home: Home) -> tuple[dict[str, Any], str]:
+def raw_of(source: str, home: Home, as_written: bool = False) -> tuple[dict[str, Any], str]:
     """The data of a preset (name or file) or of a run (id or its start), and where it lies.
 
-    A shipped name wins over a run's; a run keeps every default written out. Raises BadInput.
+    A shipped name wins over a run's; a run keeps every default written out, and its paths
+    are absolute, or `as_written` by who asked for it. Raises BadInput.
     """
     if source in shipped() or not runs.ID.fullmatch(source) or Path(source).is_file():
         path = locate(source)
@@ -60,7 +70,7 @@ def raw_of(source: str, home: Home) -> tuple[dict[str, Any], str]:
             raise BadInput(f"{no_preset} Nor is it a run: {no_run}") from None
         raise
     path = run.folder / "experiment.toml"
-    return read_toml(path), str(path)
+    return raw_as_written(run) if as_written else read_toml(path), str(path)
 
 
 def write_preset(experiment: Experiment, file: Path, force: bool = False) -> None:

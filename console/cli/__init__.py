@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 
 from console.cli.root import app
+from console.streams import ending_well
 
 # The help shows the groups in this order.
 # isort: off
@@ -26,4 +27,4 @@ def main() -> None:
     # A large run's plan is half a million objects that stay: looking through them for garbage
     # again and again would take a third of a command's time.
     gc.set_threshold(100_000, 50, 50)
-    app()
+    ending_well(app)

@@ -14,6 +14,7 @@ from engine.jobs import control, trash
 from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
+from engine.spec.places import expanded
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp
@@ -90,12 +91,12 @@ def archive(app: ConsoleApp, row: RunRow) -> None:
     """Ask where to, then write the run as one file."""
 
     def check(text: str) -> str:
-        path = Path(text).expanduser()
+        path = expanded(text)
         return f"{path} exists; choose another name" if path.exists() else ""
 
     def answered(text: str | None) -> None:
         if text:
-            _in_thread(app, lambda: work(Path(text).expanduser()))
+            _in_thread(app, lambda: work(expanded(text)))
 
     def work(path: Path) -> str:
         from engine.jobs.archive import export

@@ -9,9 +9,9 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from console.actions import bindings, find
+from console.characters import in_ascii
 from console.viewmodel import Snapshot
 from console.widgets.bars import KeyBar, TitleBar
-from console.widgets.words import in_ascii
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp

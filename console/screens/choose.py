@@ -19,6 +19,7 @@ from console.widgets import Cell, Column, Row
 from console.widgets.lists import Choices, TextLine
 from console.widgets.table import Table
 from console.widgets.words import Words
+from engine.spec.errors import BadInput
 
 CLOSE: list[BindingType] = [Binding("escape", "cancel", "Close", show=False)]
 
@@ -164,11 +165,18 @@ class Ask(ModalScreen[str | None]):
         self.query_one(TextLine).focus()
 
     def on_input_changed(self, event: TextLine.Changed) -> None:
-        self.query_one("#answer-problem", Words).update(self.check(event.value))
+        self.query_one("#answer-problem", Words).update(self._wrong(event.value))
 
     def on_input_submitted(self, event: TextLine.Submitted) -> None:
-        if not self.check(event.value):
+        if not self._wrong(event.value):
             self.dismiss(event.value)
+
+    def _wrong(self, text: str) -> str:
+        """What `check` says; of a path that cannot be looked at, why."""
+        try:
+            return self.check(text)
+        except (BadInput, OSError, ValueError) as error:
+            return str(error)
 
     def action_cancel(self) -> None:
         self.dismiss(None)

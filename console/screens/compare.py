@@ -45,6 +45,7 @@ from engine.results.explain import explain
 from engine.results.tables import to_markdown
 from engine.results.tidy import registered_audits
 from engine.spec.errors import BadInput
+from engine.spec.places import expanded
 
 NAME = 19  # columns of a method's name on a narrow screen
 AGAIN = 2.0  # seconds between two readings of results that are still coming in
@@ -357,14 +358,14 @@ class CompareScreen(WarnedScreen):
         start = free_path(Path.cwd(), name, form)
 
         def check(text: str) -> str:
-            path = Path(text).expanduser()
+            path = expanded(text)
             if not text.strip() or path.is_dir():
                 return "a file, please"
             return f"{path} exists; choose another name" if path.exists() else ""
 
         def take(text: str | None) -> None:
             if text:
-                self._export(form, Path(text).expanduser())
+                self._export(form, expanded(text))
 
         self.app.push_screen(Ask(f"Export {FORMS[form]} to", str(start), check), take)
 

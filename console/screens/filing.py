@@ -15,6 +15,7 @@ from console.saving import command_word, write_preset
 from console.screens.choose import Ask, Choose, Option, Page
 from engine.jobs.home import Home
 from engine.spec.errors import BadInput
+from engine.spec.places import expanded
 from engine.spec.presets import read_toml, shipped, validate
 
 if TYPE_CHECKING:
@@ -67,14 +68,14 @@ class Filing(Base):
             return
 
         def check(text: str) -> str:
-            path = Path(text).expanduser()
+            path = expanded(text)
             if path.suffix != ".toml":
                 return "a preset's name ends in .toml"
             return f"{path} exists; choose another name" if path.exists() else ""
 
         def take(text: str | None) -> None:
             if text:
-                self._save(Path(text).expanduser())
+                self._save(expanded(text))
 
         start = Path.cwd() / f"{self.draft.name}.toml"
         number = 2

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from console.characters import in_ascii
 from console.widgets import (
     GAP,
     STYLES,
@@ -30,7 +31,7 @@ from console.widgets import (
     ordered,
     plain,
 )
-from console.widgets.words import in_ascii, wants_ascii
+from console.widgets.words import wants_ascii
 
 
 class Table(ScrollView, can_focus=True, inherit_bindings=False):

@@ -6,17 +6,7 @@ from textual.app import App
 from textual.visual import VisualType
 from textual.widgets import Static
 
-KNOWN = str.maketrans(
-    {"✗": "x", "✓": "+", "✖": "#", "●": "*", "◆": "*", "…": "...", "·": "-", "×": "x", "±": "+-",
-     "≤": "<=", "≥": ">=", "→": "->", "–": "-", "—": "-", "’": "'", "“": '"', "”": '"', "↑": "^",
-     "↓": "v", "┊": "|", "−": "-", "²": "^2", "σ": "std", "μ": "mean", "α": "alpha", "θ": "theta",
-     "⏎": "enter", "ä": "ae", "ö": "oe", "ü": "ue"}
-)  # fmt: skip
-
-
-def in_ascii(text: str) -> str:
-    """`text` with what ASCII has for its other characters; ? where it has nothing."""
-    return text if text.isascii() else text.translate(KNOWN).encode("ascii", "replace").decode()
+from console.characters import in_ascii
 
 
 def wants_ascii(app: App[object]) -> bool:

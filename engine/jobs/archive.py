@@ -5,7 +5,9 @@
     run/attempts/<key16>.<n>/{events.jsonl, exit.json, output.log}
     objects/<key>/DONE.json, and the artifacts that tables, figures and the console read
 
-With `models` the objects are whole: weights, poison and data too. Names are one of these and
+With `models` the objects are whole: weights, poison and data too. Paths are as the person wrote
+them, and nothing names a user (discretion.py): where that changes an artifact, its DONE.json in the
+archive has the hash of what the archive holds. Names are one of these and
 nothing else, so that no path from a stranger's archive is ever used as it is (imports.py).
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import secrets
@@ -21,15 +24,16 @@ import socket
 import tarfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
 from engine.jobs.backends.jobs import event_files, submissions
+from engine.jobs.discretion import Discretion, asked_discreetly, discretion_of
 from engine.jobs.events import EventTail
-from engine.jobs.home import open_plain
+from engine.jobs.home import open_plain, read_plain
 from engine.jobs.records import ARTIFACT, DONE
 from engine.jobs.runs import ATTEMPT, ENDS, Run, attempt_folder
 from engine.jobs.store import Damaged
@@ -42,6 +46,7 @@ RUN_FILES = frozenset(
     {"run.json", "plan.json", "experiment.toml", "session.json", "events.jsonl",
      "supervisor.log", "workers.log"}
 )  # fmt: skip
+ASKED = frozenset({"run.json", "plan.json", "experiment.toml"})
 ATTEMPT_FILES = frozenset({"events.jsonl", "exit.json", "output.log"})
 # Artifacts that results and console read, but for rows of the data.
 READ = re.compile(r"(?!sample\.json$).+\.json|scores\.safetensors")
@@ -77,7 +82,8 @@ def export(run: Run, path: Path, *, models: bool = False, force: bool = False) -
         raise BadInput(f"{path}: is a folder.")
     if path.exists() and not force:
         raise BadInput(f"{path}: exists; --force replaces it.")
-    members = dict(sorted(dict(_members(run, models)).items()))
+    discreet = discretion_of(run)
+    members = dict(sorted(dict(_members(run, models, discreet)).items()))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -93,17 +99,30 @@ def export(run: Run, path: Path, *, models: bool = False, force: bool = False) -
     return Packed(path, len(members), path.stat().st_size)
 
 
-def _members(run: Run, models: bool) -> Iterator[tuple[str, Path | bytes]]:
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A file that is told discreetly, line by line; read when it is written."""
+
+    path: Path
+    discreet: Discretion
+
+
+Member = Path | bytes | Log
+
+
+def _members(run: Run, models: bool, discreet: Discretion) -> Iterator[tuple[str, Member]]:
     """(name in the archive, file or content) of everything that goes along. Raises BadInput for
     damage."""
-    for name in RUN_FILES:
+    for name in RUN_FILES - ASKED:
         if (run.folder / name).exists():
-            yield f"run/{name}", run.folder / name
+            yield f"run/{name}", Log(run.folder / name, discreet)
+    for name, content in _asked(run, discreet):
+        yield f"run/{name}", content
     if submissions(run.folder):  # what its jobs on a cluster told, each in a file of its own
-        yield "run/events.jsonl", _events_of_jobs(run)
+        yield "run/events.jsonl", discreet.lines(_events_of_jobs(run))
         if run.state() in ENDS:
             told = {"v": 1, "outcome": run.state(), "reason": run.reason()}
-            yield "run/session.json", canonical(told).encode()
+            yield "run/session.json", discreet.lines(canonical(told).encode())
     folders = {p.name: p for p in (run.folder / "attempts").glob("*") if ATTEMPT.fullmatch(p.name)}
     for key in run.plan.stages:
         record = run.store.record(key)
@@ -114,21 +133,61 @@ def _members(run: Run, models: bool) -> Iterator[tuple[str, Path | bytes]]:
         if other is not None and other.parent.parent != run.folder:
             for path in other.parent.glob(f"{key[:16]}.*"):  # it may go on from earlier attempts
                 folders.setdefault(path.name, path)
-        yield f"objects/{key}/{DONE}", run.store.path(key) / DONE
+        done = {"v": 1, **asdict(record), "config": run.plan.stages[key].config}
         for name in record.files:
             wanted = models or READ.fullmatch(name)
             if not wanted or (run.store.excerpt and not (run.store.path(key) / name).exists()):
                 continue
             try:
-                yield f"objects/{key}/{name}", run.store.verify_file(key, name)
+                artifact = _artifact(run.store.verify_file(key, name), discreet)
             except Damaged as damage:
                 raise BadInput(
                     f"run {run.id}: {damage}; `chelate verify {run.id} --repair` says more."
                 ) from None
+            if isinstance(artifact, bytes):
+                digest = hashlib.sha256(artifact).hexdigest()
+                done["files"][name] |= {"sha256": digest, "size": len(artifact)}
+            yield f"objects/{key}/{name}", artifact
+        yield f"objects/{key}/{DONE}", _done(done, discreet)
     for name, folder in folders.items():
         for file in ATTEMPT_FILES:
             if ATTEMPT.fullmatch(name) and (folder / file).exists():
-                yield f"run/attempts/{name}/{file}", folder / file
+                yield f"run/attempts/{name}/{file}", Log(folder / file, discreet)
+
+
+def _asked(run: Run, discreet: Discretion) -> Iterator[tuple[str, bytes]]:
+    """What was asked, as it was: its origin by name alone where it lies elsewhere."""
+    from engine.spec.presets import HEADER
+
+    yield "experiment.toml", (HEADER + asked_discreetly(run)).encode("utf-8", "surrogateescape")
+    plan = json.loads((run.folder / "plan.json").read_bytes())
+    yield "plan.json", _json(discreet.value(plan))
+    origin = discreet.text(str(run.facts.get("origin") or ""))
+    facts = {"origin": Path(origin).name if origin.startswith("/") else origin}
+    yield "run.json", _json(discreet.value(run.facts) | facts)
+
+
+def _artifact(path: Path, discreet: Discretion) -> Path | bytes:
+    """The file, or its new content where it names what it should not."""
+    if path.suffix != ".json":
+        return path
+    told = json.loads(path.read_bytes())
+    said = discreet.value(told)
+    return path if said == told else _json(said)
+
+
+def _done(told: dict[str, Any], discreet: Discretion) -> bytes:
+    """DONE.json; why something is n/a and what was warned of are messages."""
+    messages = {name: discreet.value(told[name], message=True) for name in ("na", "warnings")}
+    if messages["warnings"] is None:  # of a version that did not keep them
+        told = {name: value for name, value in told.items() if name != "warnings"}
+        del messages["warnings"]
+    return _json(discreet.value(told) | messages)
+
+
+def _json(value: Any) -> bytes:
+    """In ASCII: names of files need not be UTF-8."""
+    return json.dumps(value, allow_nan=False, sort_keys=True).encode() + b"\n"
 
 
 def _events_of_jobs(run: Run) -> bytes:
@@ -140,11 +199,13 @@ def _events_of_jobs(run: Run) -> bytes:
     return b"".join(line + b"\n" for _, line in sorted(lines, key=lambda line: line[0]))
 
 
-def _opened(content: Path | bytes) -> IO[bytes] | FileIO:
+def _opened(content: Member) -> IO[bytes] | FileIO:
+    if isinstance(content, Log):
+        return io.BytesIO(content.discreet.lines(read_plain(content.path)))
     return io.BytesIO(content) if isinstance(content, bytes) else open_plain(content)
 
 
-def _write(file: Any, run: Run, members: dict[str, Path | bytes], models: bool) -> None:
+def _write(file: Any, run: Run, members: dict[str, Member], models: bool) -> None:
     told: dict[str, dict[str, Any]] = {}
     for name, member in members.items():
         with _opened(member) as source:

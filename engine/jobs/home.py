@@ -24,19 +24,21 @@ from pathlib import Path
 from typing import Any
 
 from engine.spec.errors import BadInput
+from engine.spec.places import expanded
 
 SMALL = 1 << 16  # bytes hashed in one go; larger files in pieces
 PRIVATE = 0o700  # models and data may be confidential, and other people use the same server
 
 
 def resolve_home(option: str | Path | None = None) -> Path:
-    """The home folder: `option`, else $CHELATE_HOME, else the platform's data folder.
+    """The home folder: `option`, else $CHELATE_HOME, else the platform's data folder. Raises BadInput
+    for `~user` where there is no such user.
 
     An empty string counts as not given, as is usual for variables of the environment.
     """
     given = option or os.environ.get("CHELATE_HOME")
     if given:
-        return Path(given).expanduser().absolute()
+        return expanded(given, "home").absolute()
     import platformdirs
 
     return platformdirs.user_data_path("chelate")
@@ -78,6 +80,13 @@ class Home:
         Raises BadInput with the path and the reason: no permission, a file in the way, a disk
         that is full or read-only, a file system without locks or hard links.
         """
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            raise BadInput(
+                f"cannot use {str(self.root)!r} as home folder: its name is not UTF-8, and files of "
+                "weights could not be read there. Choose another with --home or CHELATE_HOME."
+            ) from None
         try:
             for folder in (self.root, self.store, self.runs):
                 make_private(folder)
@@ -123,7 +132,7 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
     On return it also survives a power cut, if it is to be `durable`. That costs two waits for the
     disk, several milliseconds each: too much for what no result depends on.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -1,6 +1,7 @@
 """Runs on disk: what was asked, what was planned, what happened. Every status comes from files.
 
-runs/<id>/experiment.toml   what was asked, every default written out
+runs/<id>/experiment.toml   what was asked, every default written out, paths absolute
+runs/<id>/paths.json        those of them that were written otherwise (asked.py)
 runs/<id>/plan.json         its stages and cells
 runs/<id>/run.json          name, device, versions
 runs/<id>/events.jsonl      the supervisor's view: stages started and ended
@@ -281,13 +282,17 @@ def create(
 def _write(
     run: Run, name: str, experiment: Experiment, plan: dict[str, Any], device: str, origin: str
 ) -> None:
+    from engine.jobs.asked import PATHS, paths_of
+    from engine.spec.experiment import in_place
     from engine.spec.presets import to_toml
 
+    as_written, experiment = experiment, in_place(experiment)
     make_private(run.folder / "attempts")
     # The same results may be asked for in other words: another title, data that moved.
     before = _told(run.folder / "plan.json")
     if not (run.folder / "run.json").exists() or not _same_plan(before, plan):
         write_atomic(run.folder / "experiment.toml", to_toml(experiment, full=True))
+        write_json(run.folder / PATHS, paths_of(as_written))
         write_json(run.folder / "plan.json", plan)
         write_json(
             run.folder / "run.json",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -32,6 +31,7 @@ from engine.lab.views import Batch, Poison, Rows, TrainingSet
 from engine.spec.closed_form import ClosedForm
 from engine.spec.component import Attack, Component, Model
 from engine.spec.experiment import Train
+from engine.spec.places import expanded
 from engine.spec.registry import find
 
 T = TypeVar("T", bound=Component)
@@ -168,7 +168,7 @@ class Scene:
     def given_model(self, recipe: Train) -> nn.Module:
         """The user's own weights. Raises Failed when they are another model's."""
         model = self.new_model()
-        path = Path(str(recipe.start_from)).expanduser()
+        path = expanded(str(recipe.start_from), "train.from")
         try:
             model.load_state_dict(load_tensors(path, self.ctx.device))
         except (RuntimeError, OSError) as error:

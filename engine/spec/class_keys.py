@@ -7,14 +7,15 @@ known, so that both spellings are one config and one content key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from engine.spec.errors import BadInput, nearest
+from engine.spec.marks import marks_of
 from engine.spec.toml import inline
 
 LISTED = 20  # classes that a message names
@@ -49,15 +50,7 @@ def class_keys(model: type[BaseModel]) -> list[str]:
 
 
 def _names_class(field: FieldInfo) -> bool:
-    marks = [*field.metadata, *_marks(field.annotation)]
-    return any(isinstance(mark, NamesClass) for mark in marks)
-
-
-def _marks(annotation: Any) -> Iterator[Any]:
-    """Everything that annotations inside `annotation` say beside a type."""
-    yield from getattr(annotation, "__metadata__", ())
-    for part in get_args(annotation):
-        yield from _marks(part)
+    return any(isinstance(mark, NamesClass) for mark in marks_of(field))
 
 
 def indices(component: BaseModel, classes: Sequence[str], where: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.spec.class_keys import indices
 from engine.spec.data_report import DataReport, Part, merged, report
+from engine.spec.path_keys import path_keys, placed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +95,15 @@ class Component(BaseModel):
         class. A worker that has other versions refuses the stage."""
         return self.packages
 
+    def placed(self, where: str) -> Self:
+        """With absolute paths, in the keys annotated `PathKey` or `FolderOrName` (path_keys.py).
+
+        Planning asks for it before `config` and `identity`, so that a worker finds the files from any
+        folder. Override it for paths that are no keys of their own. Raises BadInput for the home of
+        a user that does not exist; `where` is the component in the words of errors.
+        """
+        return placed(self, where)
+
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -147,7 +157,7 @@ class Data(Component):
 
     def identity(self) -> dict[str, Any]:
         """The keys that decide the tensors, beside the content digest; a path is none of them."""
-        return self.model_dump(mode="json", exclude={"path"})
+        return self.model_dump(mode="json", exclude={"path", *path_keys(type(self))})
 
     def read(self) -> dict[str, np.ndarray]:
         """`train_x, test_x` uint8 or float32 [N, C, H, W], of texts int32 [N, L], and `train_y,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.spec.component import Attack, Audit, Data, Method, Model
+from engine.spec.component import Attack, Audit, Data, Listed, Method, Model
+from engine.spec.errors import BadInput
+from engine.spec.path_keys import PathKey, Place, changes, path_keys, placed, value_at
 from engine.spec.registry import component_name, registered, union
 from engine.spec.slurm import Slurm
 from engine.spec.tuning import check_tuning
 
+L = TypeVar("L", bound=Listed)
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -44,7 +47,7 @@ class Train(Table):
         default="auto", description="auto: for convolutional models."
     )
     compile: bool = Field(default=False, description="torch.compile the training step's forward.")
-    start_from: str | None = Field(
+    start_from: PathKey | None = Field(
         default=None, alias="from", description="Weights of this model, a safetensors file."
     )
     from_as: Literal["poisoned-model", "initial-weights"] = Field(
@@ -216,6 +219,64 @@ class Experiment(Table):
         if self.tune is not None:
             check_tuning(self.tune, self)
         return self
+
+
+def placed_in_list(entry: L) -> L:
+    """An attack, method or audit with absolute paths. Raises BadInput."""
+    return entry.placed(f"{entry.listed_in}.{component_name(type(entry))}")
+
+
+def in_place(experiment: Experiment) -> Experiment:
+    """With absolute paths: means the same in any folder. Raises BadInput.
+
+    The labels that a grid gives its variants follow its values, so a plan is made from the paths as
+    they were written.
+    """
+    tables = {"data": experiment.data, "model": experiment.model}
+    found: dict[str, Any] = {name: table.placed(name) for name, table in tables.items()}
+    found["train"] = placed(experiment.train, "train")
+    for name in ("attacks", "methods", "audits"):
+        found[name] = tuple(map(placed_in_list, getattr(experiment, name)))
+    grid = {}
+    for key, values in experiment.grid.items():
+        table, _, inner = key.partition(".")
+        grid[key] = values
+        if table in found:
+            name = next(
+                (n for n, f in type(found[table]).model_fields.items() if inner in (n, f.alias)), ""
+            )
+            grid[key] = [_placed_alone(found[table], name, value, key) for value in values]
+    found["grid"] = grid
+    changed = {name: value for name, value in found.items() if value != getattr(experiment, name)}
+    return experiment.model_copy(update=changed) if changed else experiment
+
+
+def _placed_alone(table: BaseModel, key: str, value: Any, where: str) -> Any:
+    """One value of the top-level grid, absolute if its key is a path."""
+    if key not in path_keys(type(table)):
+        return value
+    alone = placed(table.model_copy(update={key: value}), f"grid.{where.partition('.')[0]}")
+    return getattr(alone, key)
+
+
+def written(experiment: Experiment) -> dict[Place, tuple[str, str]]:
+    """Where in its data (every default written out) a path is not absolute yet: what is there, and
+    the absolute path. Raises BadInput."""
+    before, after = (
+        one.model_dump(mode="json", exclude_none=True) for one in (experiment, in_place(experiment))
+    )
+    return {place: (text, str(value_at(after, place))) for place, text in changes(before, after)}
+
+
+def with_paths_as_written(message: str, experiment: Experiment) -> str:
+    """A message about a key, with the path that the person knows."""
+    try:
+        found = written(experiment)
+    except BadInput:
+        return message
+    for text, absolute in found.values():
+        message = message.replace(repr(absolute), repr(text))
+    return message
 
 
 # The fields that hold components, and the registry each draws from.

@@ -16,7 +16,7 @@ from engine.spec.data_line import sound
 from engine.spec.data_report import DataReport, without_rows
 from engine.spec.errors import BadInput
 from engine.spec.estimate import Estimate, estimate
-from engine.spec.experiment import Experiment
+from engine.spec.experiment import Experiment, with_paths_as_written
 from engine.spec.keys import digest, package_version
 from engine.spec.pins import STAGE_VERSIONS, Pins, pins_of
 from engine.spec.planned import HEAVY, Cell, Plan, Search, Stage
@@ -44,7 +44,7 @@ def make_plan(
             before = set(planner.stages)
             told.expand()
         except BadInput as error:
-            raise BadInput(f"{where}: {error}") from None
+            raise BadInput(f"{where}: {with_paths_as_written(str(error), setting)}") from None
         found = estimate(told, frozenset(planner.stages.keys() - before))
         planner.estimates += [found] if found is not None else []
     return Plan(
@@ -76,7 +76,8 @@ class Planner:
         return self.add(
             "data",
             f"data {component_name(type(data))}",
-            {"data": data.model_dump(mode="json"), "digest": info.digest, "classes": info.classes},
+            {"data": data.placed("data").model_dump(mode="json")}
+            | {"digest": info.digest, "classes": info.classes},
             {},
             component=data,
             identity={"data": data.identity(), "digest": info.digest, "classes": info.classes},

@@ -17,6 +17,8 @@ from engine.spec.component import Listed, strictly
 from engine.spec.encoding import marked_encoding
 from engine.spec.errors import BadInput, unknown
 from engine.spec.experiment import COMPONENT_FIELDS, Experiment
+from engine.spec.path_keys import Place, in_words
+from engine.spec.places import expanded
 from engine.spec.registry import find, registered
 
 HEADER = "# Written by chelate; comments of an earlier file are not kept.\n"
@@ -45,7 +47,7 @@ def locate(preset: str) -> Path:
             return known[preset]
         if not Path(preset).is_file():
             raise BadInput(unknown("preset", preset, known))
-    path = Path(preset).expanduser()
+    path = expanded(preset, "preset")
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise BadInput(
@@ -90,6 +92,7 @@ def preset_text(path: Path) -> str:
 
 def validate(raw: dict[str, Any], where: str) -> Experiment:
     """An Experiment from plain data. Raises BadInput; `where` names the origin in its message."""
+    _check_text(raw, where)
     _check_component_names(raw, where)
     _check_tuned_grids(raw, where)
     try:
@@ -192,6 +195,21 @@ def _element(entries: list[Any], part: str, where: str) -> int:
 
 
 # --- messages ------------------------------------------------------------------------------------
+
+
+def _check_text(raw: Any, where: str, place: Place = ()) -> None:
+    """A name of a file may be any bytes; a preset is text."""
+    if isinstance(raw, dict | list):
+        for key, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
+            _check_text(value, where, (*place, key))
+    elif isinstance(raw, str):
+        try:
+            raw.encode()
+        except UnicodeEncodeError:
+            raise BadInput(
+                f"{where}: {in_words(place)} = {raw!r}: is not UTF-8; rename it, or give a link of "
+                "another name."
+            ) from None
 
 
 def _check_component_names(raw: dict[str, Any], where: str) -> None:

@@ -22,9 +22,10 @@ class Extractor:
     rows: float | None
 
     @staticmethod
-    def of(experiment: Experiment, fast_bf16: bool) -> Extractor | None:
-        """None for a model without pretraining. Raises BadInput for what such a model cannot do."""
-        told = experiment.model.pretraining()
+    def of(experiment: Experiment, model: Model, fast_bf16: bool) -> Extractor | None:
+        """Of the experiment's `model`, its paths absolute; None for one without pretraining. Raises
+        BadInput for what such a model cannot do."""
+        told = model.pretraining()
         if told is None:
             return None
         name = experiment.model.name

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.spec.component import Attack, Audit, Method, poisoned_count
 from engine.spec.errors import BadInput
+from engine.spec.experiment import placed_in_list
 from engine.spec.planned import Config, Search, Trial, shown
 from engine.spec.registry import component_name, find
 from engine.spec.tuning import WORDS, candidates, space
@@ -86,6 +87,7 @@ def _known(method: Method, tried: list[Config], setting: Setting) -> list[Config
     found = []
     for config in tried:
         setup = type(method).model_validate(plain | config).resolved(setting.info)
+        setup = placed_in_list(setup)
         told = setup.model_dump(mode="json")
         found.append({key: told[key] for key in config})
     return found

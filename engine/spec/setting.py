@@ -19,7 +19,8 @@ from engine.spec.component import (
     poisoned_count,
 )
 from engine.spec.errors import BadInput
-from engine.spec.experiment import Experiment
+from engine.spec.experiment import Experiment, placed_in_list
+from engine.spec.path_keys import placed
 from engine.spec.planned import Cell, Search
 from engine.spec.pretraining import Extractor
 from engine.spec.readings import Readings
@@ -72,17 +73,19 @@ class Setting:
         self.label = label
         self.experiment = experiment
         self.info = info
-        self.train = experiment.train.resolved(experiment.model, planner.fast_bf16)
+        train = experiment.train.resolved(experiment.model, planner.fast_bf16)
+        self.train = placed(train, "train")
         self.recipe = self.train.model_dump(mode="json")
-        self.model = experiment.model.config()
+        model = experiment.model.placed("model")
+        self.model = model.config()
         # What of both goes into keys: the content of files of weights, not where they lie.
         self.decided = {
-            "model": experiment.model.identity(),
+            "model": model.identity(),
             "train": self.recipe | {"from": weights_digest(self.train.start_from)},
         }
         self.threads = experiment.compute.threads
         self.searches: dict[tuple[str, str, str], Search | None] = {}
-        self.audits = [audit.resolved(info) for audit in experiment.audits]
+        self.audits = [placed_in_list(audit.resolved(info)) for audit in experiment.audits]
         self.attacks: list[tuple[str, str, Attack]] = []  # name, variant's label, config
         self.baselines: list[Attack] = []  # not listed, shown beside what is: see Attack.baselines
         data: Data = experiment.data
@@ -108,7 +111,7 @@ class Setting:
                 f"seeds = {list(experiment.seeds)}: your own model (train.from) was trained on "
                 "one seed's poison; give that seed alone."
             )
-        self.extractor = Extractor.of(experiment, planner.fast_bf16)
+        self.extractor = Extractor.of(experiment, model, planner.fast_bf16)
         left = info.train - (self.extractor.rows_held(info.train) if self.extractor else 0)
         self.validation = round(experiment.validation * left)
         self.rows = left - self.validation
@@ -154,7 +157,7 @@ class Setting:
         for remark in misleading(attack, self.info.classes, f"attacks.{name}"):
             if remark not in self.planner.remarks:
                 self.planner.remarks.append(remark)
-        return attack.resolved(self.info)
+        return placed_in_list(attack.resolved(self.info))
 
     def _check(self, name: str, attack: Attack) -> None:
         rule = attack.selection()
@@ -248,7 +251,7 @@ class Setting:
         for method in self.experiment.methods:
             name = component_name(type(method))
             for label, listed in method.variants():
-                variant = listed.resolved(self.info)
+                variant = placed_in_list(listed.resolved(self.info))
                 if variant.role == "unlearn" and attack in self.baselines:
                     continue
                 if variant.role == "none":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 from engine.spec.errors import BadInput
+from engine.spec.places import expanded
 
 
 def weights_digest(path: str | None, key: str = "train.from") -> str | None:
@@ -17,7 +17,7 @@ def weights_digest(path: str | None, key: str = "train.from") -> str | None:
     if path is None:
         return None
     try:
-        with Path(path).expanduser().open("rb") as file:
+        with expanded(path, key).open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size)) if size < 1 << 26 else None
             if not isinstance(header, dict):

@@ -131,7 +131,8 @@ def catches(pid: int, number: int) -> bool:
 
 
 @pytest.mark.fault(
-    "SIGHUP: the terminal of the console that started the run is closed", seen="nothing"
+    "SIGHUP: the terminal of the console that started the run is closed",
+    seen="as after Ctrl-C: state stopped",
 )
 def test_a_terminal_that_is_closed(
     tmp_path: Path, undisturbed: Callable[[str], object], record_property: Note
@@ -149,8 +150,9 @@ def test_a_terminal_that_is_closed(
     run = until(lambda: next(every(Home(home)), None))
     until(run.supervised)
     os.close(ours)
-    assert console.wait(30) == -signal.SIGHUP
-    assert run.supervised()
+    assert console.wait(30) == 130
+    assert run.state() == "stopped"
+    assert chelate("resume", run.id, "--home", home).returncode == 0
     until(lambda: run.state() == "done")
     until_gone(home)
     assert hashes(home) == undisturbed("small")
@@ -159,7 +161,7 @@ def test_a_terminal_that_is_closed(
     shown = chelate("runs", "show", run.id, "--home", home)
     assert f"{run.id}: done" in shown.stdout
     record_property(
-        "happened", "the console died, the run did not; opened again it is there and done"
+        "happened", "the run stopped as after Ctrl-C; `resume` went on with it to the same bytes"
     )
 
 

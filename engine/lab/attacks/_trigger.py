@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -18,6 +17,7 @@ from engine.spec.class_keys import ClassKey, index, not_an_index
 from engine.spec.component import Attack, DataInfo, Knowledge, poisoned_count
 from engine.spec.errors import BadInput
 from engine.spec.keys import package_version
+from engine.spec.places import expanded
 from engine.spec.registry import component_name
 
 if TYPE_CHECKING:
@@ -201,6 +201,6 @@ def read_image(
 
 def _content(attack: Backdoor, path: str) -> bytes:
     try:
-        return Path(path).expanduser().read_bytes()
+        return expanded(path, f"attacks.{component_name(type(attack))}.image").read_bytes()
     except OSError as error:
         raise attack.wrong("image", f"cannot be read: {error.strerror}") from None

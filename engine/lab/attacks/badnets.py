@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.lab.attacks._trigger import Backdoor, image_identity, read_image
 from engine.spec.component import Card, DataInfo
+from engine.spec.path_keys import PathKey
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,7 @@ class BadNets(Backdoor):
     colour: float | tuple[float, ...] | None = Field(
         default=None, description="In [0, 1]: one level, or one per channel; default: 1, white."
     )
-    image: str | None = Field(
+    image: PathKey | None = Field(
         default=None,
         description="A picture instead of a colour, resized to the patch; where it is less than "
         "half opaque, the input shows through.",

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from engine.lab.attacks._trigger import Backdoor, image_identity, read_image
 from engine.spec.component import Card, DataInfo
+from engine.spec.path_keys import PathKey
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ class Blended(Backdoor):
 
     name: Literal["blended"] = "blended"
     opacity: float = Field(default=0.2, gt=0, le=1, description="Weight of the pattern.")
-    image: str | None = Field(
+    image: PathKey | None = Field(
         default=None,
         description="The pattern, resized to the input; default: uniform noise, drawn per seed.",
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from engine.spec.component import Attack, Card, DataInfo, Knowledge
 from engine.spec.errors import BadInput
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 from engine.spec.poisons import MANIFEST, PoisonFolder, check_fit, read_poison
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Imported(Attack):
     """The rows, inputs and labels of a poison folder, as they are."""
 
     name: Literal["imported"] = "imported"
-    path: str = Field(
+    path: PathKey = Field(
         description="A folder with poison.safetensors and poison.json, or one that holds such "
         "folders: then those made for a run's seeds are taken, all targets of a seed in one row."
     )
@@ -48,7 +49,7 @@ class Imported(Attack):
     )
 
     def units(self, data: DataInfo, seed: int) -> list[tuple[int, Self]]:
-        root = Path(self.path).expanduser()
+        root = expanded(self.path, "attacks.imported.path")
         if (root / MANIFEST).exists():
             return [(0, self)]
         inner = [read_poison(p.parent) for p in sorted(root.glob(f"*/{MANIFEST}"))]
@@ -72,7 +73,7 @@ class Imported(Attack):
 
     def folder(self) -> PoisonFolder:
         """Raises BadInput."""
-        return read_poison(Path(self.path).expanduser())
+        return read_poison(expanded(self.path, "attacks.imported.path"))
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "sha256": self.folder().sha256}

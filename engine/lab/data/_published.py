@@ -13,6 +13,8 @@ from pydantic import Field, field_validator
 from engine.spec.component import Data, DataInfo
 from engine.spec.errors import BadInput
 from engine.spec.keys import digest
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 from engine.spec.registry import component_name
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class PublishedData(Data):
     needs no files.
     """
 
-    root: str | None = Field(
+    root: PathKey | None = Field(
         default=None,
         min_length=1,
         description="Folder of your own copy; default: the cache folder, filled from the network.",
@@ -143,7 +145,7 @@ class PublishedData(Data):
         if self.root is None:
             places = [self._cache(), *map(Path, self.published.system)]
             return next((found for place in places if (found := self._found_in(place))), None)
-        root = Path(self.root).expanduser()
+        root = expanded(self.root, "data.root")
         if not root.is_dir():
             raise BadInput(f"data.root = {self.root!r}: no such folder.")
         found = self._found_in(root)

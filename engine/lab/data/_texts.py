@@ -17,6 +17,7 @@ from engine.spec.component import Data, DataInfo
 from engine.spec.data_report import DataReport, counted, merged
 from engine.spec.errors import BadInput
 from engine.spec.keys import digest
+from engine.spec.path_keys import FolderOrName
 from engine.spec.registry import component_name
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class TextData(Data):
     the same data set.
     """
 
-    tokenizer: str = Field(
+    tokenizer: FolderOrName = Field(
         default=BPE,
         min_length=1,
         description='"bpe": trained on the training texts; or a folder with tokenizer.json, or a '

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.spec.errors import BadInput
+from engine.spec.places import expanded
 
 # GPT-2's sizes share one tokenizer. Planning knows of it what is below, and needs no file.
 _SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
@@ -56,7 +57,7 @@ def _size(content: str, where: str) -> int:
 def published(place: str) -> Published:
     """Raises BadInput, for the hub also without a network."""
     where = f"data.tokenizer = {place!r}"
-    folder = Path(place).expanduser()
+    folder = expanded(place, "data.tokenizer")
     try:
         if folder.is_dir():
             files = _in_folder(folder, where)

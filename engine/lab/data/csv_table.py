@@ -15,6 +15,8 @@ from engine.lab.data._numbers import Decimal
 from engine.lab.data._sheet import Place, Reading, sheet_of
 from engine.lab.data._table import Impute, Rules, Table, arrays, info, parse, split
 from engine.spec.component import Card, Data, DataInfo
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +26,10 @@ class CSVTable(Data):
     """One file that is split, or one for training and one for testing."""
 
     name: Literal["csv-table"] = "csv-table"
-    path: str = Field(description="CSV, TSV, JSON lines or Parquet; ~ is understood.")
-    test_path: str | None = Field(default=None, description="Test rows; default: a share of path.")
+    path: PathKey = Field(description="CSV, TSV, JSON lines or Parquet; ~ is understood.")
+    test_path: PathKey | None = Field(
+        default=None, description="Test rows; default: a share of path."
+    )
     format: Format | None = Field(
         default=None, description="Default: what the ending says, or csv."
     )
@@ -100,7 +104,7 @@ class CSVTable(Data):
         return arrays(table, *split(table, self.test_share, self.limit_train), self.impute)
 
     def _table(self) -> Table:
-        paths = [Path(path).expanduser() for path in (self.path, self.test_path) if path]
+        paths = [expanded(path, "data.path") for path in (self.path, self.test_path) if path]
         return _remembered(self.model_dump_json(), tuple(map(_state, paths)))
 
     def _parsed(self) -> Table:
@@ -111,11 +115,12 @@ class CSVTable(Data):
             self.label, self.header, self.format, self.delimiter, encoding,
             self.drop, self.keep,
         )  # fmt: skip
-        sheets = [sheet_of(Path(self.path).expanduser(), f"data.path = {self.path!r}", reading)]
+        path = expanded(self.path, "data.path")
+        sheets = [sheet_of(path, f"data.path = {self.path!r}", reading)]
         if self.test_path is not None:
+            path = expanded(self.test_path, "data.test_path")
             where = f"data.test_path = {self.test_path!r}"
-            second = reading.of_second(sheets[0])
-            sheets.append(sheet_of(Path(self.test_path).expanduser(), where, second))
+            sheets.append(sheet_of(path, where, reading.of_second(sheets[0])))
         rules = Rules(self.missing, self.impute, self.columns, self.decimal, self.labels)
         return parse(sheets, rules)
 

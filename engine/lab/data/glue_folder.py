@@ -11,6 +11,8 @@ from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data._texts import Source, TextData, Texts, gathered
 from engine.spec.component import Card
 from engine.spec.errors import BadInput
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 TEST_FILES = ("test.tsv", "dev.tsv")
 
@@ -20,7 +22,9 @@ class GlueFolder(TextData):
     so on dev.tsv. Rows without a label (none, or -1) are skipped and counted."""
 
     name: Literal["glue-folder"] = "glue-folder"
-    path: str = Field(description="The folder that holds train.tsv and dev.tsv; ~ is understood.")
+    path: PathKey = Field(
+        description="The folder that holds train.tsv and dev.tsv; ~ is understood."
+    )
     text: str = Field(default="sentence", description="Column of texts.")
     label: str = Field(default="label", description="Column of classes.")
     labels: dict[str, str] | None = Field(
@@ -36,7 +40,7 @@ class GlueFolder(TextData):
     )
 
     def _texts(self) -> Texts:
-        root = Path(self.path).expanduser()
+        root = expanded(self.path, "data.path")
         if not root.is_dir():
             raise BadInput(f"data.path = {self.path!r}: no such folder.")
         train = self._source(root, "train.tsv", Columns(self.text, self.label, True))

@@ -18,6 +18,8 @@ from engine.lab.data._images import in_threads, pixels, read_file, upright_size
 from engine.spec.component import Card, Data, DataInfo
 from engine.spec.data_report import DataReport
 from engine.spec.errors import BadInput
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +45,7 @@ class ImageFolder(Data):
     """
 
     name: Literal["image-folder"] = "image-folder"
-    path: str = Field(description="The folder that holds train/ and test/; ~ is understood.")
+    path: PathKey = Field(description="The folder that holds train/ and test/; ~ is understood.")
     limit_train: int | None = Field(default=None, ge=2, description="Rows kept, classes balanced.")
     limit_test: int | None = Field(default=None, ge=2, description="Rows kept, classes balanced.")
     size: int | None = Field(
@@ -131,7 +133,7 @@ class ImageFolder(Data):
         return pixels(file.path, read_file(file.path), self.grey, self.size)
 
     def _root(self) -> Path:
-        root = Path(self.path).expanduser()
+        root = expanded(self.path, "data.path")
         if not root.is_dir():
             raise BadInput(f"data.path = {self.path!r}: no such folder.")
         for part in PARTS:

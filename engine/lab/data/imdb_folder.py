@@ -14,6 +14,8 @@ from engine.lab.data._files import content_of, decoded
 from engine.lab.data._texts import EMPTY, TextData, Texts
 from engine.spec.component import Card
 from engine.spec.errors import BadInput
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 PARTS = ("train", "test")
 CLASSES = {"neg": "negative", "pos": "positive"}
@@ -37,7 +39,7 @@ class ImdbFolder(TextData):
     """
 
     name: Literal["imdb-folder"] = "imdb-folder"
-    path: str = Field(description="aclImdb, which holds train/ and test/; ~ is understood.")
+    path: PathKey = Field(description="aclImdb, which holds train/ and test/; ~ is understood.")
     max_tokens: int = Field(
         default=256, ge=2, le=8192, description="Longer texts are cut, and counted in the report."
     )
@@ -73,7 +75,7 @@ class ImdbFolder(TextData):
         )
 
     def _root(self) -> Path:
-        root = Path(self.path).expanduser()
+        root = expanded(self.path, "data.path")
         if not root.is_dir():
             raise BadInput(f"data.path = {self.path!r}: no such folder.")
         if not (root / "train").is_dir() and (root / "aclImdb").is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -12,14 +11,18 @@ from engine.lab.data._files import Format, in_encoding, known_encoding
 from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data._texts import Source, TextData, Texts, gathered
 from engine.spec.component import Card
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 
 
 class TextFile(TextData):
     """TSV, CSV, JSON lines or Parquet with a column of texts and one of labels."""
 
     name: Literal["text-file"] = "text-file"
-    path: str = Field(description="TSV, CSV, JSON lines or Parquet; ~ is understood.")
-    test_path: str | None = Field(default=None, description="Test rows; default: a share of path.")
+    path: PathKey = Field(description="TSV, CSV, JSON lines or Parquet; ~ is understood.")
+    test_path: PathKey | None = Field(
+        default=None, description="Test rows; default: a share of path."
+    )
     format: Format | None = Field(default=None, description="Default: what the ending says.")
     text: str | int | None = Field(
         default=None, description="Column of texts, its name or its place from 0."
@@ -73,7 +76,7 @@ class TextFile(TextData):
     def _source(self, key: str, path: str) -> Source:
         where = f"data.{key} = {path!r}"
         columns = Columns(self.text, self.label, self.header, self.delimiter)
-        file = Path(path).expanduser()
+        file = expanded(path, f"data.{key}")
         return in_encoding(
             self.encoding,
             lambda encoding: Source(where, *rows_of(file, where, columns, self.format, encoding)),

@@ -8,6 +8,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from engine.spec.component import Card, DataInfo, Model, Pretraining, strictly
 from engine.spec.errors import BadInput
+from engine.spec.path_keys import PathKey
+from engine.spec.places import expanded
 from engine.spec.registry import find
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class FrozenFeatures(Model):
     extractor_train: dict[str, Any] = Field(
         default={}, description="How to train it: keys of [train]."
     )
-    extractor_weights: str | None = Field(
+    extractor_weights: PathKey | None = Field(
         default=None, description="Weights of the network, a safetensors file; nothing to train."
     )
 
@@ -64,6 +66,15 @@ class FrozenFeatures(Model):
                 if getattr(self, key):
                     raise ValueError(f"{key}: nothing is trained when extractor_weights is given")
         return self
+
+    def placed(self, where: str) -> Self:
+        told = super().placed(where)
+        network = _network(self.extractor).placed(f"{where}.extractor").model_dump(mode="json")
+        train = dict(self.extractor_train)
+        if isinstance(train.get("from"), str):
+            train["from"] = str(expanded(train["from"], f"{where}.extractor_train.from").absolute())
+        extractor = {key: network[key] for key in self.extractor}
+        return told.model_copy(update={"extractor": extractor, "extractor_train": train})
 
     def config(self) -> dict[str, Any]:
         # How the extractor came about is in the key of its own stage.

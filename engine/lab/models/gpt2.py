@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from engine.spec.component import Card, DataInfo, Model
 from engine.spec.errors import BadInput
+from engine.spec.path_keys import FolderOrName
+from engine.spec.places import expanded
 from engine.spec.size import Size
 from engine.spec.weights import weights_digest
 
@@ -30,7 +32,7 @@ class GPT2(Model):
     """Decoder-only transformer; the class is read at the text's last token."""
 
     name: Literal["gpt2"] = "gpt2"
-    checkpoint: str | None = Field(
+    checkpoint: FolderOrName | None = Field(
         default=None,
         description="Pretrained weights to start from: a folder with config.json and "
         "model.safetensors, or a hub name (gpt2-medium); unset: from scratch.",
@@ -88,7 +90,7 @@ class GPT2(Model):
 
     def _of_checkpoint(self, told: str) -> dict[str, Any]:
         where = f"model.checkpoint = {told!r}"
-        folder = Path(told).expanduser()
+        folder = expanded(told, "model.checkpoint")
         if folder.is_dir():
             return _architecture(folder, where) | {"content": _digest(folder)}
         name = told.removeprefix("openai-community/")
@@ -161,7 +163,7 @@ class GPT2(Model):
         from engine.lab.context import Failed
         from engine.lab.models._gpt2 import load
 
-        folder = Path(self.checkpoint).expanduser()
+        folder = expanded(self.checkpoint, "model.checkpoint")
         if not folder.is_dir():
             load(model, self.checkpoint, self.revision)
         elif _digest(folder) != self.content:
