@@ -222,3 +222,11 @@ def fuzzy(query: str, text: str) -> float:
             score += 2 if place == last + 1 else 1
             last = place
     return score
+
+
+def elided(text: str, width: int) -> str:
+    """`text` in `width` columns at most: what tells variants apart stands at the end."""
+    if len(text) <= width or width < 5:
+        return text[:width]
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[-tail:]}"

@@ -176,11 +176,12 @@ def test_the_queue_shows_what_runs_and_what_waits(tmp_path: Path) -> None:
         async with opened(tmp_path, (140, 40), run=run.id) as (app, pilot):
             await pilot.press("5")
             await until(pilot, lambda: "waiting" in text_of(app) and "cpu:0" in text_of(app))
-            await until(pilot, lambda: "other: unlearn toy/gd s0" in text_of(app))
-            await pilot.press("/", *"audit", "enter")
+            table = app.screen.query_one("#queue")
             await until(
-                pilot, lambda: "train" not in text_of(app).split("Queue")[1].split("run")[0]
+                pilot, lambda: {r.cell("run").text for r in table.rows} == {"toy-1", "other"}
             )
+            await pilot.press("/", *"audit", "enter")
+            await until(pilot, lambda: "unlearn toy/gd s1" not in text_of(app))
 
     asyncio.run(drive())
     run.release()
