@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from console import actions, crash, state, themes
+from console import actions, crash, state, suspension, themes
 from console.ringing import tell_end
 from console.screens import make
 from console.screens.base import ConsoleScreen
@@ -90,6 +90,7 @@ class ConsoleApp(SpanApp[None]):
         self.reader.start()
         self.set_class(self.ascii, "-ascii")
         self.set_interval(1 / self.rate, self.tick)
+        suspension.heed_stops(self, self._driver)
         with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
 
@@ -227,6 +228,10 @@ class ConsoleApp(SpanApp[None]):
         from console.screens.acting import undo
 
         undo(self)
+
+    def action_suspend_process(self) -> None:
+        self._save()
+        suspension.suspend(self, self._driver)
 
     async def action_quit(self) -> None:
         going_on = self.snapshot.count("running")
