@@ -44,13 +44,14 @@ SIGNS = {
     "running": ("▶", ">"), "done": ("✓", "+"), "stored": ("✓", "+"), "failed": ("✗", "x"),
     "stopped": ("■", "#"), "paused": ("‖", "="),
     "lost": ("!", "!"), "queued": ("○", "o"), "waiting": ("○", "o"),
+    "idle": ("·", "."), "reading": ("…", "."),
     "unreadable": ("?", "?"), "deleted": ("?", "?"), "n/a": ("–", "-"),
 }  # fmt: skip
 # State → cell style of the tables (see widgets.STYLES).
 TONES = {
     "running": "accent", "done": "good", "stored": "good", "failed": "bad", "lost": "bad",
     "stopped": "warn", "paused": "warn", "unreadable": "bad", "deleted": "bad", "waiting": "muted",
-    "queued": "muted", "n/a": "muted",
+    "queued": "muted", "idle": "muted", "reading": "muted", "n/a": "muted",
 }  # fmt: skip
 
 

@@ -131,6 +131,7 @@ class LiveScreen(LiveActions):
     def _show_tracks(self, told: OpenRun) -> None:
         shown = [t for t in told.tracks if not self._filter or fuzzy(self._filter, t.label)]
         table = self.tracks
+        self._see_whether_moved()  # the table's own message of it may still be on its way
         table.empty = "no model matches" if told.tracks else told.problem or "reading the plan …"
         table.update(
             live_view.track_row(t, self._metric, self.chelate.ascii, t.id in self._pinned)
@@ -272,14 +273,22 @@ class LiveScreen(LiveActions):
     # --- the list --------------------------------------------------------------------------------
 
     def on_table_row_highlighted(self, event: Table.RowHighlighted) -> None:
-        now = self.tracks.cursor_key  # the event may be older than where the cursor is now
-        if self._followed is not None and now != self._followed and self._cursor_to is None:
-            self._follow = False
+        self._see_whether_moved()
         self._place = None
         self._ask()
         if self._snapshot.open is not None and not self._paused:
             self._show_curves(self._snapshot.open)
             self._show_look(self._snapshot.open)
+
+    def _see_whether_moved(self) -> None:
+        """Whoever moves the cursor off what is followed wants to stay there."""
+        now = self.tracks.cursor_key
+        if (
+            self._followed is not None
+            and now not in (None, self._followed)
+            and self._cursor_to is None
+        ):
+            self._follow = False
 
     def on_table_row_selected(self, event: Table.RowSelected) -> None:
         self._go_to("curve")

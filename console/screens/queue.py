@@ -14,22 +14,22 @@ from console.screens.runs import short_duration
 from console.screens.steering import SteeringScreen
 from console.selection import named
 from console.themes import TONES, progress_bar, sign
-from console.viewmodel import OpenRun, RunRow, Snapshot, StageRow, fuzzy
+from console.viewmodel import OpenRun, RunRow, Slot, Snapshot, StageRow, fuzzy
 from console.widgets import Cell, Column, Row
 from console.widgets.lists import FilterLine, Rows
 
+BREAK = "\t"  # in keys of rows: the run, and where it is not the whole of it, the stage
+MOST = 2_000  # rows
+RUN_ROOM = 16, 24  # columns of a run's id, on a narrow screen and on a wide one
 COLUMNS = (
     Column("state", "state", 9, 9, priority=9),
     Column("slot", "slot", 7, 6, priority=7),
-    Column("run", "run", 24, 14, priority=8),
+    Column("run", "run", RUN_ROOM[1], RUN_ROOM[0], priority=8),
     Column("stage", "stage", 40, 24, priority=8, grow=1),
     Column("share", "", 12, 12, priority=5),
     Column("time", "time", 8, 7, "right", priority=6),
     Column("tee", "TEE", 7, 6, "right", priority=4),
 )
-BREAK = "\t"  # in keys of rows: the run, and where it is not the whole of it, the stage
-MOST = 2_000  # rows
-RUN_ROOM = 24  # columns of a run's id
 
 
 class QueueScreen(SteeringScreen):
@@ -77,9 +77,10 @@ class QueueScreen(SteeringScreen):
             under_way, rest = self._stages(told)
             self.table.empty = f"Nothing is under way and nothing waits in {told.row.id}."
         others = [
-            self._run(row)
+            line
             for row in snapshot.runs
             if row.state == "running" and (told is None or row.id != told.row.id)
+            for line in self._slots(row)
         ]
         self.table.update([*under_way, *others, *rest])
         self.query_one("#queue-head", Static).update(head)
@@ -102,7 +103,9 @@ class QueueScreen(SteeringScreen):
                 found = [s for s in found if fuzzy(self._filter, f"{s.title} {s.state} {s.slot}")]
             return [self._stage(told.row.id, stage) for stage in found[:MOST]]
 
-        return lines(running), lines([*failed, *waiting])
+        idle = [slot for slot in told.row.slots if not slot.key]
+        under_way = lines(running) + [self._slot(told.row, slot) for slot in idle]
+        return under_way, lines([*failed, *waiting])
 
     def _stage(self, run_id: str, stage: StageRow) -> Row:
         ascii_ = self.chelate.ascii
@@ -112,7 +115,7 @@ class QueueScreen(SteeringScreen):
         return Row(
             f"{run_id}{BREAK}{stage.key}",
             {
-                "run": Cell(named([run_id], RUN_ROOM), "muted"),
+                "run": Cell(self._run_name(run_id), "muted"),
                 "state": Cell(f"{sign(stage.state, ascii_)} {stage.state}",
                               TONES.get(stage.state, "")),
                 "slot": stage.slot,
@@ -123,18 +126,29 @@ class QueueScreen(SteeringScreen):
             },
         )  # fmt: skip
 
-    def _run(self, row: RunRow) -> Row:
+    def _run_name(self, run_id: str) -> str:
+        """Cut in its middle: runs of one preset differ at the end."""
+        return named([run_id], RUN_ROOM[self.app.size.width >= 110])
+
+    def _slots(self, row: RunRow) -> list[Row]:
+        """Another run's lines; one at least, for there is a supervisor."""
+        return [self._slot(row, slot) for slot in row.slots or (Slot("", ""),)]
+
+    def _slot(self, row: RunRow, slot: Slot) -> Row:
         ascii_ = self.chelate.ascii
-        left = "" if row.seconds_left is None else short_duration(row.seconds_left)
-        share = progress_bar(row.share, 7, ascii_) + f" {row.share:4.0%}"
+        state = "running" if slot.key else "idle"
+        share = progress_bar(slot.share, 7, ascii_) + f" {slot.share:4.0%}"
         return Row(
-            row.id,
+            f"{row.id}{BREAK}{slot.key or slot.name + slot.text}",
             {
-                "run": named([row.id], RUN_ROOM),
-                "state": Cell(f"{sign(row.state, ascii_)} run", "accent"), "slot": row.device,
-                "stage": row.stage, "share": share, "time": left,
+                "run": self._run_name(row.id),
+                "state": Cell(f"{sign(state, ascii_)} {state}", TONES.get(state, "muted")),
+                "slot": slot.name,
+                "stage": slot.text,
+                "share": share if slot.key else "",
+                "time": short_duration(time.time() - slot.since) if slot.since else "",
             },
-        )  # fmt: skip
+        )
 
     # --- doing -----------------------------------------------------------------------------------
 
