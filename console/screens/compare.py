@@ -70,6 +70,7 @@ class CompareScreen(ExportsScreen):
         self._shown: dict[str, Shown] = {}
         self._seen: object = None  # what the results read last were made of
         self._read_at = 0.0
+        self._problem = ""  # why there is nothing to compare
         self._snapshot = Snapshot()
         self._table_told: dict[str, Any] = {}
 
@@ -127,7 +128,7 @@ class CompareScreen(ExportsScreen):
         others, self.selection = now.ids != self.selection.ids, now
         if others:
             self.action_back()
-            self._seen, self._read_at = None, 0.0
+            self._seen, self._read_at, self._problem = None, 0.0, ""
             self.table.empty = "reading results …"
             self._show([], Comparison([], self.chelate.ascii), {})
         else:
@@ -160,7 +161,8 @@ class CompareScreen(ExportsScreen):
         if selection.ids != self.selection.ids:  # read for others than are to be shown now
             return
         first = not self.comparison.lines and not self._table_told.get("cursor")
-        self.table.empty = problem or "Nothing has been measured yet."
+        self.table.empty = "" if problem else "Nothing has been measured yet."
+        self._problem = problem
         self._show(found, comparison, warnings)
         if first:  # not on the title of the first group, of which there is less to say
             self.table.move_to(next((k for k, s in self._shown.items() if s.line), 0))
@@ -241,7 +243,7 @@ class CompareScreen(ExportsScreen):
 
     def _reason(self) -> None:
         line = self._line()
-        text = ""
+        text = self._problem  # it has more room here than in the table
         if line is not None:
             budget = "" if line.budget is None else f" {line.budget:g}"
             text = f"{who(line)}{budget}: {line.verdict}: {line.reason}"
