@@ -43,7 +43,14 @@ class Action:
         return tuple(_SPOKEN.get(key, key) for key in self.keys)
 
 
-_SPOKEN = {"enter": "⏎", "escape": "esc", "ctrl+p": "^p", "ctrl+c": "^c", "ctrl+q": "^q"}
+_SPOKEN = {
+    "enter": "⏎",
+    "escape": "esc",
+    "ctrl+p": "^p",
+    "ctrl+z": "^z",
+    "ctrl+c": "^c",
+    "ctrl+q": "^q",
+}
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -60,6 +67,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("next_theme", ("T",), "Theme", "The next colours: dark, light, safe, 16 colours."),
     Action("ring", (), "Bell", "Ring and notify (OSC 9) when a run ends, or no longer."),
     Action("undo", ("u",), "Undo", "Bring back the run just deleted (15 seconds).", changes=True),
+    Action("suspend_process", ("ctrl+z",), "Suspend", "Back to the shell for a while; `fg` there "
+           "brings the console back. Nothing in a browser."),
     Action("quit", ("q",), "Quit", "Close the console. Runs go on without it.", footer=92),
     # --- runs ------------------------------------------------------------------------------------
     Action("open", ("enter",), "Open", "Watch this run live.", ("runs",), footer=1),
@@ -69,7 +78,8 @@ ACTIONS: tuple[Action, ...] = (
            ("runs",), footer=4),
     Action("mark", ("space",), "Mark", "Mark for comparison; 3 compares what is marked.",
            ("runs",), footer=3),
-    Action("unmark_all", ("U",), "Unmark", "Take all marks away.", ("runs",)),
+    Action("unmark_all", ("U",), "Unmark", "Take all marks away: Compare shows the open run again.",
+           ("runs", "compare")),
     Action("stop", ("K",), "Stop", "Ask a run to stop at its next step; resume goes on from there.",
            ("runs", "live", "queue"), changes=True, footer=6),
     Action("resume", ("R",), "Resume", "Go on with a paused, stopped, failed or lost run.",
@@ -125,7 +135,7 @@ ACTIONS: tuple[Action, ...] = (
            ("compare",), footer=9),
     Action("next_view", ("tab",), "Next view", "Seeds, histograms, budgets, meaning, in turn.",
            ("compare",), footer=2),
-    Action("choose_runs", ("r",), "Runs", "Which runs are compared.", ("compare",), footer=7),
+    Action("choose_runs", ("r",), "Runs", "Mark the runs that are compared.", ("compare",), footer=7),
     Action("matrix", ("m",), "Matrix", "Attacks side by side, or the list with everything.",
            ("compare",), footer=3),
     Action("group", ("g",), "Group", "Group by attack, method, verdict, or not.",
@@ -182,7 +192,14 @@ def bindings(screen: str = "") -> list[Binding]:
     from textual.binding import Binding
 
     return [
-        Binding(key, action.id, action.title, show=False, tooltip=action.help)
+        Binding(
+            key,
+            action.id,
+            action.title,
+            show=False,
+            tooltip=action.help,
+            priority=key == "ctrl+z",  # in dialogs and while a line is typed, too
+        )
         for action in ACTIONS
         if (screen in action.screens if screen else not action.screens)
         for key in action.keys

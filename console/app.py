@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,11 +17,11 @@ from typing import Any, ClassVar
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from console import actions, crash, state, themes
+from console import actions, crash, state, suspension, themes
 from console.ringing import tell_end
 from console.screens import make
 from console.screens.base import ConsoleScreen
-from console.viewmodel import Snapshot
+from console.viewmodel import OpenRun, RunRow, Snapshot
 from console.watching.reader import Reader
 from console.widgets import SpanApp
 from console.widgets.bars import TitleBar
@@ -70,7 +71,7 @@ class ConsoleApp(SpanApp[None]):
         self.trashed: list[Path] = []
         self.reader = Reader(home, 1 / self.rate)
         self.snapshot: Snapshot = self.reader.snapshot
-        self._published: tuple[Snapshot, object] | None = None
+        self._published: tuple[object, ...] = ()
         self._restored: set[str] = set()
         self._ended = 0
         self._saved, self._next_save, self._next_watch = dict(self.remembered), 0.0, 0.0
@@ -89,6 +90,7 @@ class ConsoleApp(SpanApp[None]):
         self.reader.start()
         self.set_class(self.ascii, "-ascii")
         self.set_interval(1 / self.rate, self.tick)
+        suspension.heed_stops(self, self._driver)
         with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
 
@@ -97,9 +99,8 @@ class ConsoleApp(SpanApp[None]):
         if not (self.is_running and self.screen_stack):  # closing, or between two modes
             return
         now = time.monotonic()
-        self.snapshot = self.reader.snapshot
         screen = self.screen
-        if isinstance(screen, ConsoleScreen) and self._published != (self.snapshot, screen):
+        if isinstance(screen, ConsoleScreen) and self._published != self._to_publish(screen):
             self.publish_to(screen)
         for row in self.snapshot.ended[self._ended :]:
             tell_end(self, row)
@@ -115,12 +116,26 @@ class ConsoleApp(SpanApp[None]):
                 self.reader.do(partial(trash.sweep, self.home))
 
     def publish_to(self, screen: ConsoleScreen) -> None:
+        self.snapshot = self._of_the_open_run(self.reader.snapshot)
+        if not self.snapshot.loading:  # a run that is deleted and made again is another one
+            self.marked &= {row.id for row in self.snapshot.runs}
         if not screen.is_mounted:
             return
-        self._published = (self.snapshot, screen)
+        self._published = self._to_publish(screen)
         notes = [word for word, on in (("read-only", self.read_only), ("bell", self.rings)) if on]
         screen.query_one(TitleBar).publish(self.snapshot, notes)
         screen.publish(self.snapshot)
+
+    def _to_publish(self, screen: ConsoleScreen) -> tuple[object, ...]:
+        return self.reader.snapshot, self.open_id, screen
+
+    def _of_the_open_run(self, snapshot: Snapshot) -> Snapshot:
+        """The reader may need a moment to read the run that was opened: until then nothing is shown of
+        the one that was open before."""
+        if self.open_id is None or (snapshot.open and snapshot.open.row.id == self.open_id):
+            return snapshot
+        row = snapshot.run(self.open_id) or RunRow(self.open_id, self.open_id, state="reading")
+        return replace(snapshot, open=OpenRun(row))
 
     def came_to_front(self, screen: ConsoleScreen) -> None:
         """A screen of ours is in front now: give it its memory and the latest snapshot."""
@@ -130,7 +145,6 @@ class ConsoleApp(SpanApp[None]):
             known = told.get(screen.MODE) if isinstance(told, dict) else None
             if isinstance(known, dict):
                 screen.restore(known)
-        self.snapshot = self.reader.snapshot
         self.publish_to(screen)
 
     # --- memory ----------------------------------------------------------------------------------
@@ -154,9 +168,15 @@ class ConsoleApp(SpanApp[None]):
     # --- actions ---------------------------------------------------------------------------------
 
     def open_run(self, run_id: str) -> None:
-        """Read this run from now on; Live, Queue and Logs show it."""
+        """Read this run from now on; Live, Queue and Logs show it, and Compare where none is marked."""
         self.open_id = run_id
         self.reader.open(run_id)
+
+    def open_first(self, snapshot: Snapshot) -> None:
+        """Open a run under way, or else the newest, where none is open yet."""
+        running = [row for row in snapshot.runs if row.state == "running"]
+        if snapshot.runs and self.open_id is None:
+            self.open_run((running or list(snapshot.runs))[0].id)
 
     def watch_run(self, run_id: str) -> None:
         """Open a run and show it live."""
@@ -173,13 +193,6 @@ class ConsoleApp(SpanApp[None]):
             return
         self._save()
         self.switch_mode(mode)
-        if mode == "compare" and self.marked:
-            self.call_later(self._compare_marked)
-
-    def _compare_marked(self) -> None:
-        compare_runs = getattr(self.screen, "compare_runs", None)
-        if compare_runs is not None:
-            compare_runs(tuple(row.id for row in self.snapshot.runs if row.id in self.marked))
 
     def action_help(self) -> None:
         from console.screens.help import HelpScreen
@@ -215,6 +228,10 @@ class ConsoleApp(SpanApp[None]):
         from console.screens.acting import undo
 
         undo(self)
+
+    def action_suspend_process(self) -> None:
+        self._save()
+        suspension.suspend(self, self._driver)
 
     async def action_quit(self) -> None:
         going_on = self.snapshot.count("running")

@@ -18,6 +18,7 @@ from console.charts import NEUTRAL, Options, Series, fit, looks
 from console.charts.raster import render
 from console.comparing import read_scores, rows_of
 from console.output import say, writes_ascii
+from console.viewmodel import elided
 from engine.jobs import runs
 from engine.jobs.events import EventTail
 from engine.jobs.home import Home, resolve_home
@@ -216,14 +217,6 @@ def text_of(panel: Panel, width: int, height: int, ascii_only: bool = False) -> 
 def series_of(panel: BudgetPanel | LossPanel) -> list[Series]:
     """A panel for the chart widget and for text; the yardsticks first, the methods over them."""
     return budget_series(panel) if isinstance(panel, BudgetPanel) else loss_series(panel)
-
-
-def elided(text: str, width: int) -> str:
-    """`text` in `width` columns at most: what tells variants apart stands at the end."""
-    if len(text) <= width or width < 5:
-        return text[:width]
-    tail = (width - 1) // 2
-    return f"{text[: width - 1 - tail]}…{text[-tail:]}"
 
 
 def budget_series(panel: BudgetPanel, longest: int = 60) -> list[Series]:

@@ -15,21 +15,24 @@ from engine.jobs.runs import Run
 
 
 def render(run: Run, progress: Progress) -> Group:
-    """The run's bar with the time left, then one line for each stage under way."""
+    """The run's bar with the time left, by planned compute; then what each slot does."""
     settled = len(progress.done) + len(progress.failed)
     head = Table.grid(padding=(0, 1))
     left = progress.seconds_left()
-    told = f"{settled}/{progress.total} stages"
+    share = progress.share
+    told = f"{share:4.0%}  {settled}/{progress.total} stages"
     if progress.failed:
         told += f", {len(progress.failed)} failed"
     told += f", {duration(left)} left" if left is not None else ""
-    head.add_row("run ", ProgressBar(progress.total, settled, width=40), told)
+    head.add_row("run ", ProgressBar(1.0, share, width=40), told)
     for active in sorted(progress.active.values(), key=lambda a: a.slot):
         head.add_row(
             active.slot,
             ProgressBar(1.0, active.share, width=40),
             escape(strip_control(f"{active.title}  {facts(active)}")),
         )
+    for slot, words in progress.idle():
+        head.add_row(escape(strip_control(slot)), "", escape(strip_control(words)))
     return Group(head)
 
 

@@ -24,8 +24,8 @@ from engine.jobs.backends import dispatch
 from engine.jobs.backends.jobs import submissions
 from engine.jobs.datasets import data_sets_of
 from engine.jobs.datasets import lines as data_lines
-from engine.jobs.events import strip_control
-from engine.jobs.follow import Event, Follower, Progress, finite
+from engine.jobs.events import phase_words, strip_control
+from engine.jobs.follow import Event, Follower, Progress, finite, progress_of
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.run_warnings import stored_warnings
 from engine.jobs.runs import Run
@@ -81,7 +81,7 @@ def run_preset(
                 _say_data(run)
             view = _quiet if as_json else _view(plain)
             warnings = NewWarnings(lambda: stored_warnings(run.store, found.ok))
-            progress = Progress(run.plan.stages, found.ok)
+            progress = progress_of(run, found.ok)
             interrupted = view(run, progress, follower, warnings, Looking(requests, process))
     state = "done" if found.complete else _outcome(run)
     interrupted = interrupted and state != "done"  # asked too late
@@ -159,7 +159,7 @@ def watch_run(run_id: str, home: Path | None, plain: bool) -> int:
         _say_data(run)
         done = [key for key in run.plan.stages if run.store.has(key)]
         warnings = NewWarnings(lambda: stored_warnings(run.store, run.store.records(done)))
-        progress = Progress(run.plan.stages, done)
+        progress = progress_of(run, done)
         with Requests() as requests:
             _view(plain)(run, progress, Follower(run), warnings, Looking(requests))
     state = run.state()
@@ -285,11 +285,11 @@ def _line(event: Event, progress: Progress) -> str:
         if kind == "start":
             counts = f"{data.get('todo')} stages to do, {data.get('cached')} in the store"
             return f"run      {data.get('run')}: {counts}"
-        return f"run      {data.get('outcome') or data.get('name')}"
+        return f"run      {data.get('outcome') or phase_words(data)}"
     if kind == "start":
         return f"start    {data.get('title')} on {data.get('slot')}"
     reason = f": {data.get('reason')}" if data.get("reason") else ""
-    count = f"[{len(progress.done) + len(progress.failed)}/{progress.total}]"
+    count = f"[{len(progress.done) + len(progress.failed)}/{progress.total}, {progress.share:.0%}]"
     seconds = f"{finite(data.get('seconds')):.2f} s"
     return f"{data.get('outcome')!s:8} {data.get('title')} {seconds} {count}{reason}"
 

@@ -44,6 +44,7 @@ SIGNS = {
     "running": ("▶", ">"), "done": ("✓", "+"), "stored": ("✓", "+"), "failed": ("✗", "x"),
     "stopped": ("■", "#"), "paused": ("‖", "="),
     "lost": ("!", "!"), "queued": ("○", "o"), "waiting": ("○", "o"),
+    "idle": ("·", "."), "reading": ("…", "."),
     "unreadable": ("?", "?"), "deleted": ("?", "?"), "n/a": ("–", "-"),
     "diverged": ("∞", "%"),
 }  # fmt: skip
@@ -51,7 +52,7 @@ SIGNS = {
 TONES = {
     "running": "accent", "done": "good", "stored": "good", "failed": "bad", "lost": "bad",
     "stopped": "warn", "paused": "warn", "unreadable": "bad", "deleted": "bad", "waiting": "muted",
-    "queued": "muted", "n/a": "muted", "diverged": "bad",
+    "queued": "muted", "idle": "muted", "reading": "muted", "n/a": "muted", "diverged": "bad",
 }  # fmt: skip
 
 

@@ -20,10 +20,24 @@ RESUMABLE = ("paused", "stopped", "failed", "lost", "queued")
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
-    """One line of the list of runs. `state` is a RunState or "unreadable"; times are epoch seconds.
+class Slot:
+    """What a slot of a run does now: a stage (`key`), or why it has none. `name` is "" where it is not
+    known which slot it is; `share` is the stage's own, `since` epoch seconds."""
 
-    `total` is 0 as long as nobody has counted the stages. `problem` is one line for people.
+    name: str
+    text: str
+    key: str = ""
+    share: float = 0.0
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One line of the list of runs. `state` is a RunState, "unreadable", or "reading" while nobody
+    knows; times are epoch seconds.
+
+    `total` is 0 as long as nobody has counted the stages; `share` is that of the
+    planned compute which is done or given up, 0 to 1. `problem` is one line for people.
     """
 
     id: str
@@ -35,15 +49,21 @@ class RunRow:
     total: int = 0
     done: int = 0
     failed: int = 0
+    share: float = 0.0
     seconds_left: float | None = None
-    stage: str = ""
+    slots: tuple[Slot, ...] = ()  # of a run under way
     problem: str = ""
     origin: str = ""  # the machine that computed it, if it was imported
 
     @property
-    def share(self) -> float:
-        """Of the stages that have ended, 0 to 1."""
-        return (self.done + self.failed) / self.total if self.total else 0.0
+    def stage(self) -> str:
+        """What is under way, or what is waited for, in one line."""
+        return ", ".join(dict.fromkeys(slot.text for slot in self.slots))
+
+    @property
+    def idle(self) -> str:
+        """Why nothing is under way, if nothing is."""
+        return "" if any(slot.key for slot in self.slots) else self.stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,3 +243,11 @@ def fuzzy(query: str, text: str) -> float:
             score += 2 if place == last + 1 else 1
             last = place
     return score
+
+
+def elided(text: str, width: int) -> str:
+    """`text` in `width` columns at most: what tells variants apart stands at the end."""
+    if len(text) <= width or width < 5:
+        return text[:width]
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[-tail:]}"

@@ -33,12 +33,13 @@ def stop(app: ConsoleApp, row: RunRow) -> None:
         return
     name = f"{row.id} {who}"
     again = name in _asked
+    under_way = ", ".join(slot.text for slot in row.slots if slot.key)
     facts = (
         "It was asked to stop already. Killed, what is under way goes on from its last checkpoint "
         "when R resumes it."
         if again
         else f"{row.done}/{row.total or '?'} stages are done and stay. What is under way stops at "
-        f"its next step: {row.stage or 'nothing'}. R goes on from there."
+        f"its next step: {under_way or 'nothing'}. R goes on from there."
     )
 
     def answered(yes: bool | None) -> None:

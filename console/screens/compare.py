@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import work
@@ -26,13 +25,13 @@ from console.compare_model import (
     who,
 )
 from console.comparing import rows_of
-from console.exporting import FORMS, export
-from console.plotting import elided
-from console.screens.choose import Ask, Choose, Option, Page, free_path
+from console.screens.choose import Choose, Option, Page
+from console.screens.compare_exports import ExportsScreen
 from console.screens.data import show_data
 from console.screens.details import Details
-from console.screens.warned import WarnedScreen, WarningLine
-from console.viewmodel import Snapshot
+from console.screens.warned import WarningLine
+from console.selection import Selection, named, selected
+from console.viewmodel import Snapshot, elided
 from console.widgets import Cell, Column, Row
 from console.widgets.lists import Choices
 from console.widgets.table import Table
@@ -42,18 +41,17 @@ from engine.jobs.home import Home
 from engine.jobs.run_warnings import warnings_of
 from engine.jobs.runs import Run
 from engine.results.explain import explain
-from engine.results.tables import to_markdown
 from engine.results.tidy import registered_audits
 from engine.spec.errors import BadInput
-from engine.spec.places import expanded
 
 NAME = 19  # columns of a method's name on a narrow screen
 AGAIN = 2.0  # seconds between two readings of results that are still coming in
 
 
-class CompareScreen(WarnedScreen):
+class CompareScreen(ExportsScreen):
     MODE: ClassVar[str] = "compare"
     HELP: ClassVar[str] = (
+        "The runs that are marked (on Runs, or by r here), else the open run; U takes the marks away. "
         "Every judged audit of every method, with its verdict: ✗ residue (poison is left), "
         "✓ removed (shown to be equivalent to its null), ? inconclusive, ✖ wrecked (the model lost "
         "its use), = reference (retraining). z counts standard errors from a model that never saw "
@@ -67,18 +65,19 @@ class CompareScreen(WarnedScreen):
         super().__init__()
         self.view = View()
         self.comparison = Comparison([])
-        self.chosen: tuple[str, ...] = ()  # ids of the runs compared
+        self.selection = Selection()
         self.found: list[Run] = []
         self._shown: dict[str, Shown] = {}
         self._seen: object = None  # what the results read last were made of
         self._read_at = 0.0
+        self._problem = ""  # why there is nothing to compare
         self._snapshot = Snapshot()
         self._table_told: dict[str, Any] = {}
 
     def body(self) -> ComposeResult:
+        yield Words(id="compare-head")
         with ContentSwitcher(initial="compare-list", id="compare-switch"):
             with Vertical(id="compare-list"):
-                yield Words(id="compare-head")
                 yield WarningLine(id="compare-warning")
                 yield Choices([], id="compare-table", empty="reading results …")
                 yield Words(id="compare-reason")
@@ -106,62 +105,75 @@ class CompareScreen(WarnedScreen):
 
     # --- which runs, and their results -----------------------------------------------------------
 
-    def compare_runs(self, run_ids: tuple[str, ...]) -> None:
-        """Compare these runs from now on."""
-        if run_ids != self.chosen:
-            self.chosen, self._seen, self._read_at = run_ids, None, 0.0
-            if self._snapshot.serial:
-                self.publish(self._snapshot)
-
     def publish(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        ids = tuple(i for i in self.chosen if snapshot.run(i)) or self._default(snapshot)
-        if not ids:
+        self.chelate.open_first(snapshot)
+        now = selected(snapshot, self.chelate.marked, self.chelate.open_id)
+        if now != self.selection:
+            self._begin(now)
+        if not now.ids:
             if not snapshot.loading:
                 self.table.empty = "No runs yet: 4 composes one."
                 self.table.update([])
             return
-        rows = [snapshot.run(run_id) for run_id in ids]
-        state = tuple((row.id, row.state, row.done, row.failed) for row in rows if row)
+        rows = [snapshot.run(run_id) for run_id in now.ids]
+        state = tuple((row.id, row.created, row.state, row.done, row.failed) for row in rows if row)
         due = snapshot.t - self._read_at >= AGAIN
         if state != self._seen and due:
             self._seen, self._read_at = state, snapshot.t
-            self._read(self.home, ids)
+            self._read(self.home, now)
 
-    @staticmethod
-    def _default(snapshot: Snapshot) -> tuple[str, ...]:
-        """The open run, else the latest with something to compare."""
-        if snapshot.open is not None:
-            return (snapshot.open.row.id,)
-        done = [row.id for row in snapshot.runs if row.state not in ("queued", "unreadable")]
-        return tuple(done[:1])
+    def _begin(self, now: Selection) -> None:
+        """Other runs than before, or chosen in another way: nothing of the former ones stays."""
+        others, self.selection = now.ids != self.selection.ids, now
+        if others:
+            self.action_back()
+            self._seen, self._read_at, self._problem = None, 0.0, ""
+            self.table.empty = "reading results …"
+            self._show([], Comparison([], self.chelate.ascii), {})
+        else:
+            self._head()
 
     @work(thread=True, exclusive=True, group="compare", exit_on_error=False)
-    def _read(self, home: Home, ids: tuple[str, ...]) -> None:
+    def _read(self, home: Home, selection: Selection) -> None:
         problem, rows = "", []
         warnings: dict[str, int] = {}
         found: list[Run] = []
         try:
-            found = [runs.find(home, run_id) for run_id in ids]
+            found = [runs.find(home, run_id) for run_id in selection.ids]
             rows = rows_of(found)
             warnings = warnings_of(found).counts
         except BadInput as error:
             problem = str(error)
         if not get_current_worker().is_cancelled:
             comparison = Comparison(rows, self.chelate.ascii)
-            self.app.call_from_thread(self._take, found, comparison, problem, warnings)
+            take = partial(self._take, selection, found, comparison, problem, warnings)
+            self.app.call_from_thread(take)
 
     def _take(
-        self, found: list[Run], comparison: Comparison, problem: str, warnings: dict[str, int]
+        self,
+        selection: Selection,
+        found: list[Run],
+        comparison: Comparison,
+        problem: str,
+        warnings: dict[str, int],
     ) -> None:
+        if selection.ids != self.selection.ids:  # read for others than are to be shown now
+            return
         first = not self.comparison.lines and not self._table_told.get("cursor")
-        self.found, self.comparison = found, comparison
-        self.show_warnings(warnings)
-        self.table.empty = problem or "Nothing has been measured yet."
-        self._list()
+        self.table.empty = "" if problem else "Nothing has been measured yet."
+        self._problem = problem
+        self._show(found, comparison, warnings)
         if first:  # not on the title of the first group, of which there is less to say
             self.table.move_to(next((k for k, s in self._shown.items() if s.line), 0))
+
+    def _show(self, found: list[Run], comparison: Comparison, warnings: dict[str, int]) -> None:
+        self.found, self.comparison = found, comparison
+        self.show_warnings(warnings)
+        self._list()
         self.details.take(found, comparison)
+        if self.drilled and self.details.line is None:  # what was open is no longer there
+            self.action_back()
 
     # --- the list --------------------------------------------------------------------------------
 
@@ -213,18 +225,25 @@ class CompareScreen(WarnedScreen):
         ]
 
     def _head(self) -> None:
-        names = ", ".join(run.id for run in self.found) or "no run"
         how = "matrix" if self.view.matrix else f"by {self.view.group}, sorted: {self.view.sort}"
         counts = [
             f"{self.comparison.signs[word]} {count}"
             for word in VERDICTS
             if (count := sum(line.verdict == word for line in self.comparison.lines))
         ]
-        self.query_one("#compare-head", Words).update(f"{names}   {'  '.join(counts)}   {how}")
+        told = "   ".join(["  ".join(counts), how]) if counts else how
+        room = max(40, self.size.width)
+        line = f"{self.selection.heading(room)}   {told}"
+        # Two lines where one has no room for all: the names of the runs come first.
+        text = line if len(line) <= room else f"{self.selection.heading(room)}\n{told}"
+        self.query_one("#compare-head", Words).update(text)
+
+    def runs_shown(self) -> str:
+        return named(self.selection.ids, 60)
 
     def _reason(self) -> None:
         line = self._line()
-        text = ""
+        text = self._problem  # it has more room here than in the table
         if line is not None:
             budget = "" if line.budget is None else f" {line.budget:g}"
             text = f"{who(line)}{budget}: {line.verdict}: {line.reason}"
@@ -304,11 +323,21 @@ class CompareScreen(WarnedScreen):
         ]
 
         def take(wanted: list[str] | None) -> None:
-            if wanted:
-                self.compare_runs(tuple(wanted))
+            if wanted is not None:
+                self._mark(set(wanted))
 
-        now = [run.id for run in self.found]
+        now = list(self.selection.ids)
         self.app.push_screen(Choose("Runs to compare", options, now, many=True), take)
+
+    def _mark(self, wanted: set[str]) -> None:
+        """The marks of Runs are these from now on. The open run alone needs none."""
+        marked = self.chelate.marked  # one set, which Runs paints
+        marked.clear()
+        marked |= wanted if wanted != {self.chelate.open_id} else set()
+        self.publish(self._snapshot)
+
+    def action_unmark_all(self) -> None:
+        self._mark(set())
 
     def action_explain(self) -> None:
         """The page of the cursor's verdict and metric."""
@@ -334,62 +363,15 @@ class CompareScreen(WarnedScreen):
         cells = [shown.cells.get(column.key, ("", ""))[0].strip() for column in self.table.columns]
         self._copy("\t".join(cells), "the line")
 
-    def action_copy_table(self) -> None:
-        self._copy(to_markdown(self.comparison.rows), "the table as Markdown")
-
-    def _copy(self, text: str, what: str) -> None:
-        self.app.copy_to_clipboard(text)
-        self.say(f"Copied {what}.")
-
-    def action_export(self) -> None:
-        if not self.comparison.rows:
-            self.say("Nothing to export yet.", "warning")
-            return
-        options = [Option(form, told) for form, told in FORMS.items()]
-
-        def take(wanted: list[str] | None) -> None:
-            if wanted:
-                self._ask_where(wanted[0])
-
-        self.app.push_screen(Choose("Export", options), take)
-
-    def _ask_where(self, form: str) -> None:
-        name = self.found[0].id if len(self.found) == 1 else "comparison"
-        start = free_path(Path.cwd(), name, form)
-
-        def check(text: str) -> str:
-            path = expanded(text)
-            if not text.strip() or path.is_dir():
-                return "a file, please"
-            return f"{path} exists; choose another name" if path.exists() else ""
-
-        def take(text: str | None) -> None:
-            if text:
-                self._export(form, expanded(text))
-
-        self.app.push_screen(Ask(f"Export {FORMS[form]} to", str(start), check), take)
-
-    @work(thread=True, group="export", exit_on_error=False)
-    def _export(self, form: str, path: Path) -> None:
-        told: Callable[..., Any] = self.app.call_from_thread
-        try:
-            export(form, path, self.found, self.comparison.rows)
-        except (BadInput, OSError) as error:
-            told(self.say, str(error), "error")
-        else:
-            told(self.say, f"Wrote {path}")
-
     # --- memory ----------------------------------------------------------------------------------
 
     def remember(self) -> dict[str, Any]:
-        return {"view": self.view.state(), "runs": list(self.chosen), "table": self.table.state()}
+        return {"view": self.view.state(), "table": self.table.state()}
 
     def restore(self, told: dict[str, Any]) -> None:
-        view, chosen, table = told.get("view"), told.get("runs"), told.get("table")
+        view, table = told.get("view"), told.get("table")  # an earlier version kept runs, too
         if isinstance(view, dict):
             self.view = View.of(view)
-        if isinstance(chosen, list):
-            self.chosen = tuple(str(run_id) for run_id in chosen)
         if isinstance(table, dict):
             self._table_told = table
             if self.is_mounted:

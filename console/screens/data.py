@@ -9,6 +9,7 @@ from textual.worker import get_current_worker
 
 from console.screens.base import ConsoleScreen
 from console.screens.choose import Page
+from console.selection import named
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
 
@@ -32,5 +33,9 @@ def _read(screen: ConsoleScreen, found: list[Run], width: int) -> None:
     except (BadInput, OSError) as error:
         screen.app.call_from_thread(screen.say, str(error), "error")
         return
+    page = Page(f"Data of {named([run.id for run in found], width - 8)}", text)
     if not get_current_worker().is_cancelled:
-        screen.app.call_from_thread(screen.app.push_screen, Page("Data", text))
+        screen.app.call_from_thread(
+            screen.app.push_screen,
+            page,
+        )

@@ -86,13 +86,17 @@ class Details(Vertical):
         return next((one for one in self.comparison.lines if key_of(one) == self.key), None)
 
     def take(self, found: list[Run], comparison: Comparison) -> None:
-        """New results; the open line stays open."""
+        """New results; the open line stays open, as long as there is one with its key."""
         self.found, self.comparison = found, comparison
         if self.key:
             self._fill()
 
     def open(self, key: str) -> None:
         self.key = key
+        for role in ROLES:  # nothing of the line that was open before
+            chart = self.query_one(f"#scores-{role}", Chart)
+            chart.notice = "reading scores …"
+            chart.show([], "")
         self._fill()
         self.turn(0)
 
@@ -122,7 +126,7 @@ class Details(Vertical):
         self._fill_seeds(line)
         self._fill_budgets(line)
         self._fill_page(line)
-        self._read_scores(line)
+        self._read_scores(line, self.found, self.comparison)
 
     def _fill_seeds(self, line: Line) -> None:
         head, *body = seed_table(self.comparison.metrics(line))
@@ -163,15 +167,21 @@ class Details(Vertical):
         self.query_one("#details-page", Words).update("\n".join(pages))
 
     @work(thread=True, exclusive=True, group="scores", exit_on_error=False)
-    def _read_scores(self, line: Line) -> None:
-        lines = {"line": line, **self.comparison.yardsticks(line)}
-        told = {role: scores_behind(self.found, one) for role, one in lines.items()}
+    def _read_scores(self, line: Line, found: list[Run], comparison: Comparison) -> None:
+        lines = {"line": line, **comparison.yardsticks(line)}
+        told = {role: scores_behind(found, one) for role, one in lines.items()}
         if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._show_scores, line, lines, told)
+            self.app.call_from_thread(self._show_scores, comparison, line, lines, told)
 
     def _show_scores(
-        self, line: Line, lines: dict[str, Line], told: dict[str, list[float]]
+        self,
+        comparison: Comparison,
+        line: Line,
+        lines: dict[str, Line],
+        told: dict[str, list[float]],
     ) -> None:
+        if comparison is not self.comparison or key_of(line) != self.key:  # they are another's
+            return
         farthest = max((abs(s) for scores in told.values() for s in scores), default=4.0)
         reach = min(100.0, max(4.0, float(math.ceil(farthest))))
         for role in ROLES:

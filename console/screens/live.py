@@ -71,11 +71,11 @@ class LiveScreen(LiveActions):
         if snapshot.open is None:
             self._without_run(snapshot)
             return
-        if self._paused:
-            return
         told = snapshot.open
         if told.row.id != self._run:
             self._begin(told.row.id)
+        if self._paused:
+            return
         self.query_one("#live-head", Static).update(
             live_view.headline(told, self.chelate.ascii) + self._modes()
         )
@@ -93,16 +93,20 @@ class LiveScreen(LiveActions):
         self._follow, self._cursor_to = True, None
         self.query_one("#live-search", FilterLine).value = ""
         self.log_view.tail = True
+        self._set_paused(False)
+        self._drawn = self._looked = None
         self.curve.action_reset()
+        self.curve.show([], self._metric)
+        self.query_one("#look", Chart).show([], "z")
+        self.query_one("#look-text", Static).update("")
+        self.log_view.show([], 0)
         self.tracks.update([])
         self.tracks.move_to(0)
 
     def _without_run(self, snapshot: Snapshot) -> None:
         self.show_warnings({})
-        running = [row for row in snapshot.runs if row.state == "running"]
-        if snapshot.runs and self.chelate.open_id is None:
-            self.chelate.open_run((running or list(snapshot.runs))[0].id)
-        elif not snapshot.loading and self.chelate.open_id is None:
+        self.chelate.open_first(snapshot)
+        if not snapshot.loading and self.chelate.open_id is None:
             self.tracks.empty = "No run is open: 1 lists them, 4 composes one."
             self.tracks.update([])
 
@@ -127,6 +131,7 @@ class LiveScreen(LiveActions):
     def _show_tracks(self, told: OpenRun) -> None:
         shown = [t for t in told.tracks if not self._filter or fuzzy(self._filter, t.label)]
         table = self.tracks
+        self._see_whether_moved()  # the table's own message of it may still be on its way
         table.empty = "no model matches" if told.tracks else told.problem or "reading the plan …"
         table.update(
             live_view.track_row(t, self._metric, self.chelate.ascii, t.id in self._pinned)
@@ -268,14 +273,22 @@ class LiveScreen(LiveActions):
     # --- the list --------------------------------------------------------------------------------
 
     def on_table_row_highlighted(self, event: Table.RowHighlighted) -> None:
-        now = self.tracks.cursor_key  # the event may be older than where the cursor is now
-        if self._followed is not None and now != self._followed and self._cursor_to is None:
-            self._follow = False
+        self._see_whether_moved()
         self._place = None
         self._ask()
         if self._snapshot.open is not None and not self._paused:
             self._show_curves(self._snapshot.open)
             self._show_look(self._snapshot.open)
+
+    def _see_whether_moved(self) -> None:
+        """Whoever moves the cursor off what is followed wants to stay there."""
+        now = self.tracks.cursor_key
+        if (
+            self._followed is not None
+            and now not in (None, self._followed)
+            and self._cursor_to is None
+        ):
+            self._follow = False
 
     def on_table_row_selected(self, event: Table.RowSelected) -> None:
         self._go_to("curve")
@@ -308,7 +321,7 @@ class LiveScreen(LiveActions):
 
     def restore(self, told: dict[str, Any]) -> None:
         if isinstance(told.get("chart"), dict):
-            self.curve.restore(told["chart"])
+            self.curve.restore(told["chart"])  # `_begin` resets the zoom if it was another run's
         if isinstance(told.get("metric"), str):
             self._metric = told["metric"]
         for name in ("band", "follow", "full"):

@@ -8,6 +8,7 @@ from console.screens import live_view
 from console.screens.data import show_data
 from console.screens.steering import SteeringScreen
 from console.screens.warned import WarnedScreen
+from console.selection import named
 from console.viewmodel import OpenRun, RunRow, Snapshot, Track
 from console.widgets import Column
 from console.widgets.chart import Chart
@@ -146,9 +147,11 @@ class LiveActions(SteeringScreen, WarnedScreen):
             self._again()
 
     def action_pause(self) -> None:
-        self._paused = not self._paused
-        self.curve.frozen = self.query_one("#look", Chart).frozen = self._paused
+        self._set_paused(not self._paused)
         self._again()
+
+    def _set_paused(self, paused: bool) -> None:
+        self._paused = self.curve.frozen = self.query_one("#look", Chart).frozen = paused
 
     # --- the run ---------------------------------------------------------------------------------
 
@@ -157,6 +160,9 @@ class LiveActions(SteeringScreen, WarnedScreen):
 
     def run_at_hand(self) -> RunRow | None:
         return self._snapshot.open.row if self._snapshot.open is not None else None
+
+    def runs_shown(self) -> str:
+        return named([self._run], 60) if self._run else "no run"
 
     def action_data(self) -> None:
         row = self.run_at_hand()

@@ -178,10 +178,11 @@ def look_text(look: Look, place: int, count: int) -> str:
 
 def headline(told: OpenRun, ascii_: bool) -> str:
     row = told.row
-    words = [f"{sign(row.state, ascii_)} {row.id}", row.state]
+    idle = f": {row.idle}" if row.idle and row.state == "running" else ""
+    words = [f"{sign(row.state, ascii_)} {row.id}", row.state + idle]
     ended = sum(s.state in (*ENDED, "failed") for s in told.stages)
     if told.stages:
-        words.append(f"{progress_bar(ended / len(told.stages), 10, ascii_)} "
+        words.append(f"{progress_bar(row.share, 10, ascii_)} {row.share:.0%}  "
                      f"{ended}/{len(told.stages)} stages")  # fmt: skip
     for state in ("failed", "diverged"):
         if count := sum(s.state == state for s in told.stages):
@@ -221,12 +222,14 @@ def facts(told: OpenRun, machine: Machine, chosen: Track | None, width: int, asc
         used = gpu.used / gpu.total if gpu.total else 0.0
         lines.append(f"     {progress_bar(used, bar, ascii_)} {_gib(gpu.used, gpu.total)}")
     running = [stage for stage in told.stages if stage.state == "running"]
-    if running:
+    idle = [slot for slot in told.row.slots if not slot.key]
+    if running or idle:
         lines.append("")
     for stage in sorted(running, key=lambda s: s.slot):
         went = short_duration(time.time() - stage.since)
         lines.append(f"{stage.slot} {went} {stage.share:4.0%}")
         lines.append(f"  {stage.title}")
+    lines += [f"{slot.name} {slot.text}".strip() for slot in idle]
     if chosen is not None:
         lines += ["", *(chosen.title.split(", ") or [chosen.label]), f"  {chosen.state}"]
         by_key = {stage.key: stage for stage in told.stages}

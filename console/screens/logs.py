@@ -48,8 +48,10 @@ class LogsScreen(ConsoleScreen):
         self._source = 0
         self._path: Path | None = None
         self._cursor_to: str | None = None
+        self._remembered = ""  # the run that the cursor of last time was in
 
     def body(self) -> ComposeResult:
+        yield Static("", id="logs-head", markup=False)
         yield FilterLine("search", id="logs-search")
         with Container(id="logs-panes"):
             yield Rows(COLUMNS, empty="No run is open.", ascii=self.chelate.ascii, id="attempts")
@@ -73,16 +75,30 @@ class LogsScreen(ConsoleScreen):
         self._snapshot = snapshot
         if snapshot.open is None:
             return
+        if self._remembered != snapshot.open.row.id:
+            self._cursor_to = None
         self.table.update(self._rows(snapshot.open))
         if self._cursor_to is not None and self._cursor_to in {r.key for r in self.table.rows}:
             self.table.move_to(self._cursor_to)
             self._cursor_to = None
         self._choose(snapshot.open)
+        self._head(snapshot.open)
         log = snapshot.text
         if log is None or log.path != self._path:
             return
         self.text.title = f"{log.path.name}{', its end' if log.cut else ''}"
         self.text.show([(line, _level(line)) for line in log.lines], log.start, log.problem)
+
+    def _head(self, told: OpenRun) -> None:
+        """Whose file is below: the run, the stage and the attempt at it."""
+        key = self.table.cursor_key
+        stage = next((s for s in told.stages if s.key == key), None)
+        if stage is not None:
+            what = f"{stage.title}, attempt {stage.attempt}: {SOURCES[self._source]}"
+        else:
+            what = OWN[key][0] if key in OWN else ""
+        line = self.query_one("#logs-head", Static)
+        line.update(f"run {told.row.id}" + (f"  {what}" if what else ""))
 
     def _rows(self, told: OpenRun) -> list[Row]:
         rows = [Row(key, {"name": Cell(title, "muted")}) for key, (title, _) in OWN.items()]
@@ -123,6 +139,7 @@ class LogsScreen(ConsoleScreen):
     def on_table_row_highlighted(self, event: Table.RowHighlighted) -> None:
         if self._snapshot.open is not None and self._cursor_to is None:
             self._choose(self._snapshot.open)
+            self._head(self._snapshot.open)
 
     def on_table_row_selected(self, event: Table.RowSelected) -> None:
         self.set_focus(self.text)
@@ -140,6 +157,7 @@ class LogsScreen(ConsoleScreen):
         self._source = (self._source + 1) % len(SOURCES)
         if self._snapshot.open is not None:
             self._choose(self._snapshot.open)
+            self._head(self._snapshot.open)
 
     def action_search(self) -> None:
         self.query_one(FilterLine).open()
@@ -168,11 +186,16 @@ class LogsScreen(ConsoleScreen):
     # --- memory ----------------------------------------------------------------------------------
 
     def remember(self) -> dict[str, Any]:
-        return {"attempt": self.table.cursor_key, "source": self._source}
+        opened = self._snapshot.open
+        return {
+            "run": opened.row.id if opened is not None else "",
+            "attempt": self.table.cursor_key,
+            "source": self._source,
+        }
 
     def restore(self, told: dict[str, Any]) -> None:
-        if isinstance(told.get("attempt"), str):
-            self._cursor_to = told["attempt"]
+        if isinstance(told.get("attempt"), str) and isinstance(told.get("run"), str):
+            self._cursor_to, self._remembered = told["attempt"], told["run"]
         if told.get("source") in range(len(SOURCES)):
             self._source = told["source"]
 

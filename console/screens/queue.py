@@ -12,29 +12,33 @@ from textual.widgets import Static
 from console.screens import live_view
 from console.screens.runs import short_duration
 from console.screens.steering import SteeringScreen
+from console.selection import named
 from console.themes import TONES, progress_bar, sign
-from console.viewmodel import OpenRun, RunRow, Snapshot, StageRow, fuzzy
+from console.viewmodel import OpenRun, RunRow, Slot, Snapshot, StageRow, fuzzy
 from console.widgets import Cell, Column, Row
 from console.widgets.lists import FilterLine, Rows
 
+BREAK = "\t"  # in keys of rows: the run, and where it is not the whole of it, the stage
+MOST = 2_000  # rows
+RUN_ROOM = 16, 24  # columns of a run's id, on a narrow screen and on a wide one
 COLUMNS = (
     Column("state", "state", 9, 9, priority=9),
     Column("slot", "slot", 7, 6, priority=7),
+    Column("run", "run", RUN_ROOM[1], RUN_ROOM[0], priority=8),
     Column("stage", "stage", 40, 24, priority=8, grow=1),
     Column("share", "", 12, 12, priority=5),
     Column("time", "time", 8, 7, "right", priority=6),
     Column("tee", "TEE", 7, 6, "right", priority=4),
 )
-RUN = "run:"  # keys of rows that are runs, not stages
-MOST = 2_000  # rows
 
 
 class QueueScreen(SteeringScreen):
     MODE: ClassVar[str] = "queue"
     HELP: ClassVar[str] = (
-        "The open run's stages: under way, failed, and waiting, the next first. A run has its own "
-        "supervisor, which gives each device slot one stage after the other, the longest way to "
-        "the end first; runs that go on at the same time share the machine and are listed below. "
+        "First what is under way, in the open run and in the others that go on at the same time "
+        "and share the machine; then what failed and what waits in the open run, the next first. "
+        "A run has its own supervisor, which gives each device slot one stage after the other, the "
+        "longest way to the end first. Every line names its run. "
         "TEE is planned compute: 1 is one epoch of the training, forward and backward."
     )
     CSS_PATH = "queue.tcss"
@@ -61,7 +65,8 @@ class QueueScreen(SteeringScreen):
     def publish(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         told = snapshot.open
-        rows: list[Row] = []
+        under_way: list[Row] = []
+        rest: list[Row] = []
         if told is None:
             self.table.empty = "No run is open: 1 lists them, enter opens one."
             head = f"{snapshot.count('running')} runs going on"
@@ -69,14 +74,15 @@ class QueueScreen(SteeringScreen):
             head = live_view.headline(told, self.chelate.ascii)
             tee = sum(s.tee * (1 - s.share) for s in told.stages if s.state != "failed")
             head += f"  {len(told.queue)} wait, {tee:.4g} TEE to do"
-            rows = self._stages(told)
-            self.table.empty = "Nothing is under way and nothing waits in this run."
-        rows += [
-            self._run(row)
+            under_way, rest = self._stages(told)
+            self.table.empty = f"Nothing is under way and nothing waits in {told.row.id}."
+        others = [
+            line
             for row in snapshot.runs
             if row.state == "running" and (told is None or row.id != told.row.id)
+            for line in self._slots(row)
         ]
-        self.table.update(rows)
+        self.table.update([*under_way, *others, *rest])
         self.query_one("#queue-head", Static).update(head)
         pane = self.query_one("#queue-facts", Static)
         empty = OpenRun(RunRow(""))
@@ -85,24 +91,31 @@ class QueueScreen(SteeringScreen):
                             self.chelate.ascii)
         )  # fmt: skip
 
-    def _stages(self, told: OpenRun) -> list[Row]:
+    def _stages(self, told: OpenRun) -> tuple[list[Row], list[Row]]:
+        """The open run's lines: of what is under way, and of the rest."""
         by_key = {stage.key: stage for stage in told.stages}
         running = sorted((s for s in told.stages if s.state == "running"), key=lambda s: s.slot)
         failed = [s for s in told.stages if s.state in ("failed", "diverged", "stopped")]
         waiting = [by_key[key] for key in told.queue]
-        found = [*running, *failed, *waiting]
-        if self._filter:
-            found = [s for s in found if fuzzy(self._filter, f"{s.title} {s.state} {s.slot}")]
-        return [self._stage(stage) for stage in found[:MOST]]
 
-    def _stage(self, stage: StageRow) -> Row:
+        def lines(found: list[StageRow]) -> list[Row]:
+            if self._filter:
+                found = [s for s in found if fuzzy(self._filter, f"{s.title} {s.state} {s.slot}")]
+            return [self._stage(told.row.id, stage) for stage in found[:MOST]]
+
+        idle = [slot for slot in told.row.slots if not slot.key]
+        under_way = lines(running) + [self._slot(told.row, slot) for slot in idle]
+        return under_way, lines([*failed, *waiting])
+
+    def _stage(self, run_id: str, stage: StageRow) -> Row:
         ascii_ = self.chelate.ascii
         went = time.time() - stage.since if stage.state == "running" else stage.seconds
         text = f"{stage.title}: {stage.reason}" if stage.reason else stage.title
         share = progress_bar(stage.share, 7, ascii_) + f" {stage.share:4.0%}"
         return Row(
-            stage.key,
+            f"{run_id}{BREAK}{stage.key}",
             {
+                "run": Cell(self._run_name(run_id), "muted"),
                 "state": Cell(f"{sign(stage.state, ascii_)} {stage.state}",
                               TONES.get(stage.state, "")),
                 "slot": stage.slot,
@@ -113,25 +126,37 @@ class QueueScreen(SteeringScreen):
             },
         )  # fmt: skip
 
-    def _run(self, row: RunRow) -> Row:
+    def _run_name(self, run_id: str) -> str:
+        """Cut in its middle: runs of one preset differ at the end."""
+        return named([run_id], RUN_ROOM[self.app.size.width >= 110])
+
+    def _slots(self, row: RunRow) -> list[Row]:
+        """Another run's lines; one at least, for there is a supervisor."""
+        return [self._slot(row, slot) for slot in row.slots or (Slot("", ""),)]
+
+    def _slot(self, row: RunRow, slot: Slot) -> Row:
         ascii_ = self.chelate.ascii
-        left = "" if row.seconds_left is None else short_duration(row.seconds_left)
-        share = progress_bar(row.share, 7, ascii_) + f" {row.share:4.0%}"
+        state = "running" if slot.key else "idle"
+        share = progress_bar(slot.share, 7, ascii_) + f" {slot.share:4.0%}"
         return Row(
-            RUN + row.id,
+            f"{row.id}{BREAK}{slot.key or slot.name + slot.text}",
             {
-                "state": Cell(f"{sign(row.state, ascii_)} run", "accent"), "slot": row.device,
-                "stage": f"{row.id}: {row.stage}", "share": share, "time": left,
+                "run": self._run_name(row.id),
+                "state": Cell(f"{sign(state, ascii_)} {state}", TONES.get(state, "muted")),
+                "slot": slot.name,
+                "stage": slot.text,
+                "share": share if slot.key else "",
+                "time": short_duration(time.time() - slot.since) if slot.since else "",
             },
-        )  # fmt: skip
+        )
 
     # --- doing -----------------------------------------------------------------------------------
 
     def run_at_hand(self) -> RunRow | None:
-        """The run of the cursor: another one's row, or the open one."""
-        key = self.table.cursor_key or ""
-        if key.startswith(RUN):
-            return self._snapshot.run(key.removeprefix(RUN))
+        """The run of the cursor's line; of an empty list, the open one."""
+        key = self.table.cursor_key
+        if key is not None:
+            return self._snapshot.run(key.partition(BREAK)[0])
         return self._snapshot.open.row if self._snapshot.open is not None else None
 
     def on_table_row_selected(self, event: Rows.RowSelected) -> None:
@@ -149,8 +174,9 @@ class QueueScreen(SteeringScreen):
     def action_copy(self) -> None:
         key = self.table.cursor_key
         if key is not None:
-            self.app.copy_to_clipboard(key.removeprefix(RUN))
-            self.say(f"copied {key.removeprefix(RUN)}")
+            text = key.replace(BREAK, " ")
+            self.app.copy_to_clipboard(text)
+            self.say(f"copied {text}")
 
     # --- memory ----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from console.widgets.table import Table
 COLUMNS = (
     Column("state", "state", 9, 9, priority=9),
     Column("run", "run", 34, 20, priority=8, grow=1),
-    Column("progress", "stages", 18, 16, priority=7),
+    Column("progress", "progress", 23, 21, priority=7),
     Column("left", "left", 8, 7, "right", priority=6),
     Column("device", "device", 6, 6, priority=4),
     Column("created", "created", 12, 11, priority=5),
@@ -94,7 +94,7 @@ class RunsScreen(SteeringScreen):
         progress = ""
         if row.total:
             count = f"{row.done + row.failed}/{row.total}"
-            progress = f"{progress_bar(row.share, BAR, ascii_)} {count}"
+            progress = f"{progress_bar(row.share, BAR, ascii_)} {row.share:4.0%} {count}"
         made = Row(
             row.id,
             {

@@ -23,6 +23,10 @@ class WarningLine(Words):
 class WarnedScreen(ConsoleScreen):
     """A screen with a WarningLine, filled by `show_warnings`."""
 
+    def runs_shown(self) -> str:
+        """The ids of the runs that are shown, in at most 60 columns."""
+        raise NotImplementedError
+
     _warnings: Mapping[str, int] = {}  # text, of how many stages; the newest last
 
     def show_warnings(self, counts: Mapping[str, int]) -> None:
@@ -35,4 +39,6 @@ class WarnedScreen(ConsoleScreen):
     def action_warnings(self) -> None:
         """All of them, to read in full."""
         told = [counted(text, count) for text, count in self._warnings.items()]
-        self.app.push_screen(Page("What stages warned of", "\n\n".join(told) or "Nothing."))
+        self.app.push_screen(
+            Page(f"What stages warned of: {self.runs_shown()}", "\n\n".join(told) or "Nothing.")
+        )

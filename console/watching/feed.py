@@ -13,7 +13,7 @@ from console.viewmodel import ENDED, Curve, Look, OpenRun, RunRow, StageRow, Tra
 from console.watching.histograms import look_of_probe, look_of_scores, number
 from console.watching.series import POINTS, Lines, Points
 from console.watching.story import of_stage, of_supervisor
-from console.watching.tracks import Route, longest_paths, routes
+from console.watching.tracks import Route, longest_paths, routes, share_of
 from console.watching.trajectory import TrajectoryTail
 from console.watching.warnings import FeedWarnings
 from engine.jobs.datasets import both_lines, data_sets_of
@@ -397,7 +397,7 @@ class Feed:
             stages=tuple(route.stages),
             budgets=tuple(route.budgets),
             state=state,
-            share=sum(row.share for row in rows) / max(1, len(rows)),
+            share=share_of(rows),
             segment=segment,
             metrics=dict(self._last.get(route.id, {})),
             z=z,

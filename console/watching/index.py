@@ -11,13 +11,14 @@ import json
 import os
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from console.viewmodel import RunRow
+from console.viewmodel import RunRow, Slot
 from engine.jobs.events import strip_control
-from engine.jobs.follow import Progress, RunTail
+from engine.jobs.follow import Follower, Progress, RunTail, progress_of
 from engine.jobs.home import Home
 from engine.jobs.runs import ID, Run
 from engine.spec.errors import BadInput
@@ -34,7 +35,7 @@ class Entry:
     run: Run
     seen: int  # mtime of the folder when it was read
     row: RunRow
-    tail: RunTail | None = None
+    follower: Follower | None = None
     progress: Progress | None = None
     counted: bool = False
 
@@ -130,28 +131,24 @@ class Index:
             self._new.append((entry.run.id, _mtime(entry.run.folder)))
             return
         if entry.progress is None:
-            entry.tail = RunTail(entry.run)
+            entry.follower = Follower(entry.run)
             try:
-                stages = entry.run.plan.stages
-                entry.progress = Progress(stages, filter(entry.run.store.has, stages))
+                entry.progress = progress_of(entry.run)
             except (BadInput, OSError):
                 entry.progress = Progress({})
-        assert entry.tail is not None
+        assert entry.follower is not None
         progress = entry.progress
-        for event in entry.tail.read(MOST):
+        for event in entry.follower.poll(MOST):
             with contextlib.suppress(TypeError, ValueError, AttributeError):  # of another version
                 progress.take(event)
-        left = None
-        if progress.total:
-            left = progress.seconds_left()
-        active = sorted(progress.active.values(), key=lambda a: a.slot)
         row = replace(
             entry.row,
             total=progress.total,
             done=len(progress.done),
             failed=len(progress.failed),
-            seconds_left=left,
-            stage=strip_control(", ".join(a.title for a in active)),
+            share=progress.share,
+            seconds_left=progress.seconds_left() if progress.total else None,
+            slots=_slots(progress),
             problem=_line(entry.run.reason()),
         )
         if row != entry.row:
@@ -163,7 +160,7 @@ class Index:
         entry.counted = True
         if entry.row.state == "done":
             total = _stages_at_start(entry.run.events)
-            row = replace(entry.row, total=total, done=total)
+            row = replace(entry.row, total=total, done=total, share=1.0)
         elif entry.row.state == "queued":
             row = replace(entry.row, **_stored(entry.run))
         else:
@@ -225,11 +222,12 @@ def _stored(run: Run) -> dict[str, Any]:
     """Of a run never started: what the store has. It is done when nothing is missing."""
     try:
         stages = run.plan.stages
-        ended = sum(run.store.has(key) for key in stages)
+        progress = progress_of(run)
+        ended, share = len(progress.done), progress.share
     except (BadInput, OSError) as error:
         return {"problem": _line(error)}
     state = "done" if stages and ended == len(stages) else "queued"
-    return {"total": len(stages), "done": ended, "state": state}
+    return {"total": len(stages), "done": ended, "share": share, "state": state}
 
 
 def _tally(run: Run) -> dict[str, Any]:
@@ -254,9 +252,27 @@ def _tally(run: Run) -> dict[str, Any]:
         if not tail.behind:
             break
     told: dict[str, Any] = {"total": total, "done": cached + len(ended), "failed": len(failed)}
+    with contextlib.suppress(BadInput, OSError):  # a run whose plan is gone has no bar
+        told["share"] = _share(run, ended, failed)
     if failed:
         told["problem"] = _line(list(failed.values())[-1])
     return told
+
+
+def _share(run: Run, ended: Iterable[str], failed: dict[str, str]) -> float:
+    """How far a run is that nobody works at."""
+    progress = progress_of(run)
+    progress.settle(ended, failed)
+    return progress.share
+
+
+def _slots(progress: Progress) -> tuple[Slot, ...]:
+    """What each slot does, those with a stage first."""
+    busy = sorted(progress.active.items(), key=lambda pair: pair[1].slot)
+    return (
+        *(Slot(_line(a.slot), _line(a.title), key, a.share, a.since) for key, a in busy),
+        *(Slot(_line(name), _line(words)) for name, words in progress.idle()),
+    )
 
 
 def _int(value: Any) -> int:

@@ -162,6 +162,8 @@ class Reader:
 
     def _row(self, run_id: str) -> RunRow | None:
         entry = self._index.entry(run_id)
+        if entry is None and not self._index.complete:
+            return RunRow(run_id, run_id, state="reading")
         return entry.row if entry else None
 
     def _publish(self, **changed: object) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from console.viewmodel import LogLine
-from engine.jobs.events import strip_control
+from engine.jobs.events import phase_words, strip_control
 
 
 def of_supervisor(kind: str, data: dict[str, Any], t: float) -> LogLine:
@@ -15,7 +15,7 @@ def of_supervisor(kind: str, data: dict[str, Any], t: float) -> LogLine:
     if kind == "warning":
         text, level = f"warning: {data.get('text')}", "warning"
     elif kind == "phase":
-        text = str(data.get("name"))
+        text = phase_words(data)
     elif kind == "start" and title is None:
         text = f"session: {data.get('todo')} stages to do, {data.get('cached')} in the store"
     elif kind == "start":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from console.viewmodel import StageRow
 from engine.jobs.events import strip_control
 from engine.spec.planned import Cell, Plan
 
@@ -121,3 +122,9 @@ def longest_paths(plan: Plan) -> dict[str, float]:
             below[source] = max(below.get(source, 0.0), own)
         below[key] = own
     return below
+
+
+def share_of(rows: list[StageRow]) -> float:
+    """How far a model is on its way, by the planned compute of its segments."""
+    weights = [row.tee for row in rows] if any(row.tee for row in rows) else [1.0] * len(rows)
+    return sum(w * row.share for w, row in zip(weights, rows, strict=True)) / (sum(weights) or 1.0)

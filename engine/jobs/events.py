@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 1
+# What a supervisor says, as phases, of slots that have no stage; the latter of what they wait for, too.
+STARTING, WAITING = "starting a worker", "waiting for "
 THROTTLED = frozenset({"progress", "metric", "probe"})  # only the newest value matters
 FINAL = frozenset({"stopped", "error", "end"})
 OTHERS = frozenset({"start", "phase", "checkpoint", "artifact", "warning", "heartbeat"})
@@ -288,3 +290,8 @@ def strip_control(text: str) -> str:
     Tabs and newlines stay. Markup of the display library is the caller's to escape.
     """
     return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _ESCAPES.sub("", text))
+
+
+def phase_words(data: dict[str, Any]) -> str:
+    """What a phase event tells: what goes on, and on which slot if it is one slot's."""
+    return f"{data.get('name')} on {data['slot']}" if data.get("slot") else str(data.get("name"))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.jobs.backends.jobs import event_files
-from engine.jobs.events import EventTail
+from engine.jobs.events import STARTING, WAITING, EventTail
+from engine.jobs.forecast import Forecast
 from engine.jobs.runs import ATTEMPT, Run
 from engine.spec.planned import Stage
 
@@ -58,14 +59,16 @@ class Follower:
         if skip:
             self._supervisor.read()
 
-    def poll(self) -> list[Event]:
-        """What happened since the last call. Attempts' events carry their stage's key.
+    def poll(self, most: int | None = None) -> list[Event]:
+        """What happened since the last call. Attempts' events carry their stage's key. At most `most`
+        bytes of each file.
 
         The first call tells all of the past, but what ended attempts said is left in their files:
         of a large run that would be thousands to open.
         """
         events: list[Event] = []
-        for event in self._supervisor.read():
+        told = self._supervisor.read(most)
+        for event in told:
             data = event["data"]
             key = data.get("key")
             if event["kind"] == "start" and isinstance(key, str):
@@ -74,12 +77,13 @@ class Follower:
                     self._under_way[key] = name
             elif event["kind"] == "end" and key in self._under_way:
                 name = self._under_way.pop(key)
-                events += self._attempt(name).read() if self._caught_up else []
+                events += self._attempt(name).read(most) if self._caught_up else []
                 self._attempts.pop(name, None)
             events.append(event)
-        self._caught_up = True
-        for name in self._under_way.values():
-            events += self._attempt(name).read()
+        # A line cut off at the end, after which nothing comes, is not waited for.
+        self._caught_up = self._caught_up or not (told and self._supervisor.behind)
+        for name in self._under_way.values() if self._caught_up else ():
+            events += self._attempt(name).read(most)
         return events
 
     def _attempt(self, name: str) -> EventTail:
@@ -104,7 +108,7 @@ class Active:
 
     @property
     def share(self) -> float:
-        return min(1.0, self.done / self.total) if self.total else 0.0
+        return min(1.0, max(0.0, self.done / self.total)) if self.total else 0.0
 
 
 class Progress:
@@ -123,13 +127,11 @@ class Progress:
         self.active: dict[str, Active] = {}
         self.slots = 1
         self.began = 0.0
+        self.forecast = Forecast(stages)
         self._stages = stages
-        # Kind and sort (with TEE or without) → units that are left: TEE, or 1 for a stage.
-        self._left: dict[tuple[str, str], float] = {}
-        # Of a kind and of a sort: seconds spent here, and on how many units.
-        self._costs: dict[str, tuple[float, float]] = {}
-        for stage in stages.values():
-            self._count(stage, 1)
+        self._starting: dict[str, float] = {}  # slot → since when a worker starts there
+        self._waiting = ""  # for what, where nothing is under way because of it
+        self._working = False  # whether a session is under way, and has begun a stage
         for key in done:
             self._settle(key, self.done.add)
 
@@ -141,31 +143,59 @@ class Progress:
             self._take_from_supervisor(str(data["key"]), kind, data, t)
         elif kind == "start":
             self._begin(t, max(1, int(finite(data.get("slots")))))
+        elif kind in ("end", "stopped"):
+            self._rest()
+        elif kind == "phase":
+            self._take_phase(str(data.get("name", "")), data, t)
         elif kind == "warning":
-            self.warnings.append(str(data.get("text", "")))
+            text = str(data.get("text", ""))
+            self.warnings.append(text)
+            if text.startswith(WAITING):
+                self._waiting = text
 
     def _begin(self, t: float, slots: int) -> None:
         """A session begins. What the one before left open or failed at is tried again."""
         self.began, self.slots = t, slots
-        self.active.clear()
+        self._rest()
         for key in list(self.failed):
             self._forgive(key)
+
+    def _rest(self) -> None:
+        """Nobody works: a session has ended, or has not begun a stage yet."""
+        self.active.clear()
+        self._starting.clear()
+        self._waiting, self._working = "", False
+
+    def _take_phase(self, name: str, data: dict[str, Any], t: float) -> None:
+        if name == STARTING:
+            self._starting[str(data.get("slot", ""))] = t
+            self._waiting = ""
+        elif name.startswith(WAITING) or name == "pausing":
+            self._waiting = name
+        elif name == "going on":
+            self._waiting = ""
 
     def _forgive(self, key: str) -> None:
         """What failed is tried again."""
         del self.failed[key]
-        if key in self._stages and key not in self.done:
-            self._count(self._stages[key], 1)
+        if key not in self.done:
+            self.forecast.reopen(key)
 
     def _take_from_supervisor(self, key: str, kind: str, data: dict[str, Any], t: float) -> None:
         if kind == "start":
             if key in self.failed:
                 self._forgive(key)
+            slot = str(data.get("slot", ""))
+            self._starting.pop(slot, None)
+            self._working = True
+            if self._waiting != "pausing":
+                self._waiting = ""
             self.active[key] = Active(
-                str(data.get("title", "")), str(data.get("kind", "")), str(data.get("slot", "")), t
+                str(data.get("title", "")), str(data.get("kind", "")), slot, t
             )
         elif kind == "end":
-            self.active.pop(key, None)
+            if self.active.pop(key, None) is None:
+                self._starting.clear()  # its worker never got so far
             outcome = data.get("outcome")
             if outcome == "failed":
                 reason = str(data.get("reason", ""))
@@ -173,7 +203,7 @@ class Progress:
             elif outcome != "stopped":
                 self._settle(key, self.done.add)
                 if outcome != "cached":
-                    self._learn(key, finite(data.get("seconds")))
+                    self.forecast.learn(key, finite(data.get("seconds")))
 
     def _take_from_stage(self, key: str, kind: str, data: dict[str, Any]) -> None:
         active = self.active.get(key)
@@ -186,52 +216,72 @@ class Progress:
         elif kind == "probe":
             active.probe = data
 
-    # --- how long ----------------------------------------------------------------------------------
+    def settle(self, done: Iterable[str], failed: Mapping[str, str]) -> None:
+        """Stages that have ended as somebody else has read. `failed`: why."""
+        for key in done:
+            self._settle(key, self.done.add)
+        for key, reason in failed.items():
+            self._settle(key, lambda key, why=reason: self.failed.update({key: why}))  # type: ignore[misc]
 
     def _settle(self, key: str, note: Callable[[str], None]) -> None:
-        if key in self._stages and key not in self.done and key not in self.failed:
-            self._count(self._stages[key], -1)
+        if key not in self.done and key not in self.failed:
+            self.forecast.settle(key)
         note(key)
 
-    def _count(self, stage: Stage, times: int) -> None:
-        group = stage.kind, _sort(stage)
-        self._left[group] = self._left.get(group, 0.0) + times * _units(stage)
+    # --- how far, how long -------------------------------------------------------------------------
 
-    def _learn(self, key: str, seconds: float) -> None:
-        stage = self._stages.get(key)
-        if stage is not None:
-            for name in (stage.kind, _sort(stage)):
-                spent, units = self._costs.get(name, (0.0, 0.0))
-                self._costs[name] = spent + seconds, units + _units(stage)
+    @property
+    def _shares(self) -> dict[str, float]:
+        """Of the stages under way that are still counted as left."""
+        return {
+            key: active.share for key, active in self.active.items()
+            if key not in self.done and key not in self.failed
+        }  # fmt: skip
 
-    def _rate(self, kind: str, sort: str) -> float | None:
-        """Seconds per unit."""
-        known = self._costs.get(kind) or self._costs.get(sort)
-        return known[0] / known[1] if known is not None else None
+    @property
+    def share(self) -> float:
+        """Of the planned compute, what is done or given up, 0 to 1."""
+        return self.forecast.share(self._shares)
 
     def seconds_left(self) -> float | None:
-        """An estimate from what stages took per TEE, or those without TEE each; of a kind that
-        has not been seen yet, from all kinds. None before anything can be said."""
-        left = 0.0
-        for (kind, sort), units in self._left.items():
-            rate = self._rate(kind, sort)
-            if rate is None and sort == "tee" and units > 1e-9:
-                return None
-            left += (rate or 0.0) * units  # small ones, of which nothing is known yet, go free
-        for key, active in self.active.items():
-            stage = self._stages.get(key)
-            if stage is not None and key not in self.done:
-                rate = self._rate(stage.kind, _sort(stage)) or 0.0
-                left -= rate * _units(stage) * active.share
-        return max(0.0, left) / self.slots if self._costs else None
+        """With all slots at work; None before anything can be said."""
+        left = self.forecast.seconds(self._shares)
+        waiting = self.total - len(self.done) - len(self.failed)
+        return left / max(1, min(self.slots, waiting)) if left is not None else None
+
+    # --- what the slots do -------------------------------------------------------------------------
+
+    def idle(self) -> list[tuple[str, str]]:
+        """Slots without a stage, and why: (slot, words); the slot is "" where it is not known which.
+        For a run that somebody works at: one that nobody does has no slots."""
+        left = self.total - len(self.done) - len(self.failed) - len(self.active)
+        if self._waiting:
+            return [("", self._waiting)]
+        starting = [(slot, STARTING) for slot in sorted(self._starting)]
+        if starting or left <= 0:
+            return starting
+        if not self._working:
+            return [("", "starting workers")]
+        if not self.active or len(self.active) >= self.slots:
+            return []
+        titles = sorted(active.title for active in self.active.values())
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        return [("", f"waiting for {titles[0]}{more}")]
 
 
-def _sort(stage: Stage) -> str:
-    return "tee" if stage.tee else "each"
+def progress_of(run: Run, done: Iterable[str] | None = None) -> Progress:
+    """Of a run before its events are taken. `done`: what the store has, where that is known already.
+    Raises BadInput if its plan cannot be read."""
+    stages, store = run.plan.stages, run.store
+    found = list(filter(store.has, stages) if done is None else done)
+    progress = Progress(stages, found)
 
+    def took(key: str) -> float | None:
+        record = store.record(key)
+        return record.seconds if record is not None else None
 
-def _units(stage: Stage) -> float:
-    return stage.tee or 1.0
+    progress.forecast.recall(found, took)
+    return progress
 
 
 def finite(value: Any) -> float:

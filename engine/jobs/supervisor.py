@@ -14,7 +14,7 @@ from typing import Any
 from engine.jobs.crashpoints import crash_here
 from engine.jobs.crew import Crew
 from engine.jobs.devices import Resources
-from engine.jobs.events import EventWriter
+from engine.jobs.events import STARTING, WAITING, EventWriter
 from engine.jobs.hired import WorkerProcess
 from engine.jobs.home import write_json
 from engine.jobs.lease import Lease
@@ -48,6 +48,7 @@ class Supervisor:
         self.failures: dict[str, str] = {}  # stage → why
         self.cramped: list[tuple[Stage, Room]] = []  # ran out of memory, wait for more
         self.idle_since: float | None = None
+        self.held: set[str] = set()  # stages of which it was told that others compute them
 
     # --- the loop --------------------------------------------------------------------------------
 
@@ -166,12 +167,19 @@ class Supervisor:
                 self.schedule.take()
                 self._judge(stage, {"outcome": "cached"})
                 continue
-            worker = idle.pop() if idle else self.crew.hire()
+            worker = idle.pop() if idle else self._hire()
             if worker is None:
                 return
             self.schedule.take()
             worker.give(self.run, stage)
         self.crew.let_go()
+
+    def _hire(self, roomier: Room | None = None) -> WorkerProcess | None:
+        """As Crew.hire; tells of it, for it takes seconds until the worker tells of itself."""
+        worker = self.crew.hire(roomier)
+        if worker is not None:
+            self.events.emit("phase", name=STARTING, slot=self.post.place(worker.seat.slot.name))
+        return worker
 
     def _hand_out_cramped(self) -> None:
         """What ran out of memory gets a new worker where there is more room than there was; when
@@ -183,7 +191,7 @@ class Supervisor:
                 self.crew.let_go(after=0.0)
                 if self.crew:
                     return  # as soon as they are gone
-            hired = self.crew.hire(None if alone else room)
+            hired = self._hire(None if alone else room)
             if hired is None:
                 return
             del self.cramped[0]
@@ -208,6 +216,9 @@ class Supervisor:
     def _judge(self, stage: Stage, end: dict[str, Any]) -> None:
         outcome = end["outcome"]
         if outcome == "held":
+            if stage.key not in self.held:
+                self.held.add(stage.key)
+                self.events.emit("phase", name=f"{WAITING}{stage.title}: another run computes it")
             self.schedule.hold(stage.key, time.monotonic() + self.post.held_wait)
             return
         if outcome == "damaged":

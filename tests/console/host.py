@@ -29,9 +29,15 @@ class Host(SpanApp[None]):
         self.snapshot = Snapshot()
         self.watched: list[str] = []
         self.said: list[str] = []
+        self.open_id: str | None = None
+        self.marked: set[str] = set()
 
     def came_to_front(self, screen: ConsoleScreen) -> None:
         pass
+
+    def open_first(self, snapshot: Snapshot) -> None:
+        if self.open_id is None and snapshot.runs:
+            self.open_id = snapshot.runs[0].id
 
     def watch_run(self, run_id: str) -> None:
         self.watched.append(run_id)

@@ -24,13 +24,14 @@ HOME = "\x1b[H"
 
 
 class Terminal:
-    """`argv` running on a pty of some size. `bytes` counts what it wrote."""
+    """`program` with `argv` on a pty of some size. `bytes` counts what it wrote."""
 
     def __init__(
         self,
         *argv: str,
         size: tuple[int, int] = (80, 24),
         term: str = "xterm-256color",
+        program: str = sys.executable,
         env: dict[str, str] | None = None,
     ) -> None:
         self.bytes = 0
@@ -42,7 +43,7 @@ class Terminal:
         self.began = time.monotonic()
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, *argv], given)
+            os.execve(program, [program, *argv], given)
         self.resize(*size)
 
     def resize(self, width: int, height: int) -> None:

@@ -39,7 +39,7 @@ def test_no_key_does_two_things_on_one_screen(mode: str) -> None:
 def test_no_function_keys_and_no_chord_is_the_only_way() -> None:
     for action in ACTIONS:
         assert not any(re.fullmatch(r"f\d+", key) for key in action.keys), action.id
-        if action.keys:
+        if action.keys and action.keys != ("ctrl+z",):  # the terminal's own, on every keyboard
             assert any("+" not in key or key == "+" for key in action.keys), action.id
 
 

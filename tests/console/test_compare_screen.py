@@ -190,11 +190,12 @@ def test_other_runs_can_be_chosen_and_a_lost_one_is_forgotten(there: Staged) -> 
             assert isinstance(host.screen, Choose)
             assert host.screen.chosen == [there.run.id]
             await pilot.press("enter")
-            assert screen.chosen == (there.run.id,)
-            screen.compare_runs(("gone",))
+            assert not host.marked  # it is the open run anyway
+            host.marked.add("gone")
             host.tick()
             await pilot.pause()
             assert screen.table.rows
+            assert text(screen, "#compare-head").startswith(f"run {there.run.id}")
 
     asyncio.run(body())
 

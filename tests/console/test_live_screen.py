@@ -217,14 +217,40 @@ def test_the_queue_shows_what_runs_and_what_waits(tmp_path: Path) -> None:
         async with opened(tmp_path, (140, 40), run=run.id) as (app, pilot):
             await pilot.press("5")
             await until(pilot, lambda: "waiting" in text_of(app) and "cpu:0" in text_of(app))
-            await until(pilot, lambda: "other: unlearn toy/gd s0" in text_of(app))
-            await pilot.press("/", *"audit", "enter")
+            table = app.screen.query_one("#queue")
             await until(
-                pilot, lambda: "train" not in text_of(app).split("Queue")[1].split("run")[0]
+                pilot, lambda: {r.cell("run").text for r in table.rows} == {"toy-1", "other"}
             )
+            await pilot.press("/", *"audit", "enter")
+            await until(pilot, lambda: "unlearn toy/gd s1" not in text_of(app))
 
     asyncio.run(drive())
     run.release()
+    other.release()
+
+
+def test_the_queue_names_the_run_of_every_line_and_why_slots_are_idle(tmp_path: Path) -> None:
+    """Runs of one preset differ at the end of their names, which must not be cut off."""
+    first = running_run(tmp_path, "paper-indiscriminate-cifar10-71ce614653")
+    other = WrittenRun(tmp_path, "paper-indiscriminate-cifar10-71ce619999")
+    other.supervise()
+    other.session()
+
+    async def drive() -> None:
+        async with opened(tmp_path, (80, 24), run=first.id) as (app, pilot):
+            await pilot.press("5")
+            await until(pilot, lambda: "starting workers" in text_of(app))
+            rows = app.screen.query_one("#queue").rows
+            assert [row.key.partition("\t")[0] for row in rows[:2]] == [first.id, other.id]
+            lines = text_of(app).splitlines()
+            assert any("619999" in x and "starting workers" in x for x in lines), text_of(app)
+            assert sum("614653" in line for line in lines) > 5
+            await pilot.press("j", "enter")
+            await until(pilot, lambda: app.current_mode == "live" and other.id in text_of(app))
+            await until(pilot, lambda: "running: starting workers" in text_of(app))
+
+    asyncio.run(drive())
+    first.release()
     other.release()
 
 

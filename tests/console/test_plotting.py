@@ -13,7 +13,6 @@ from console.cli import app
 from console.exporting import FORMS, export
 from console.plotting import (
     budget_series,
-    elided,
     figure_of,
     loss_panels,
     panels_of,
@@ -22,6 +21,7 @@ from console.plotting import (
     text_of,
 )
 from console.screens.choose import free_path
+from console.viewmodel import elided
 from engine.results.curves import (
     BudgetPanel,
     Curve,

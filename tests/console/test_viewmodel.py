@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -11,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from homes import WrittenRun, running_run
+from rich.console import Console
 
+from console.progress_view import render
+from console.screens.live_view import headline
 from console.viewmodel import OpenRun, Snapshot, fuzzy
 from console.watching.feed import SCORE, Feed
 from console.watching.histograms import kolmogorov, look_of_probe, look_of_scores
@@ -19,6 +23,7 @@ from console.watching.index import Index
 from console.watching.reader import Reader
 from console.watching.series import Lines, Points
 from console.watching.textlog import TextTail
+from engine.jobs.follow import Follower, progress_of
 from engine.jobs.home import Home
 from engine.jobs.runs import Run
 
@@ -302,3 +307,55 @@ def test_fuzzy_wants_the_letters_in_order_and_prefers_words() -> None:
     assert fuzzy("ngd", "ngd s1") > fuzzy("ngd", "nothing good done")
     assert fuzzy("gd s1", "gd s0") == 0
     assert fuzzy("", "anything") > 0
+
+
+def test_a_run_resumed_says_what_its_slots_do_before_any_stage_begins(tmp_path: Path) -> None:
+    run = running_run(tmp_path, "toy")
+    index = complete(Index(Home(tmp_path)))
+    run.event("stopped", outcome="stopped")
+    run.ended("stopped")
+    run.release()
+    index.scan()
+    row = complete(index).rows[0]
+    assert (row.state, row.slots) == ("stopped", ())
+    before = row.share
+    (run.folder / "session.json").unlink()
+    run.supervise()
+    index.scan()
+    assert complete(index).rows[0].idle == "starting workers"  # its supervisor starts
+    run.session(cached=2)
+    run.event("phase", name="starting a worker", slot="cpu:0")
+    index.scan()
+    (slot,) = index.rows[0].slots
+    assert (slot.name, slot.text, slot.key) == ("cpu:0", "starting a worker", "")
+    assert index.rows[0].share == pytest.approx(before)
+    key = run.begin("gd", attempt=2)
+    run.attempt(key, "progress", 2, done=1, total=4)
+    index.scan()
+    index.scan()
+    (slot,) = index.rows[0].slots
+    assert (slot.text, slot.key, slot.share) == ("unlearn toy/gd s0", key, 0.25)
+    assert index.rows[0].idle == "" and index.rows[0].share > before
+    run.release()
+
+
+def test_every_list_shows_the_same_share_by_planned_compute(tmp_path: Path) -> None:
+    """Two trainings of 20 TEE and half an unlearning of 1, of 82 TEE and six audits."""
+    run = running_run(tmp_path, "toy")
+    index = complete(Index(Home(tmp_path)))
+    index.scan()
+    row = index.rows[0]
+    assert row.share == pytest.approx(40.5 / 82, abs=0.04)
+    assert row.done == 2 and row.total == 13  # 15 % of the stages
+    feed = Feed(Run(Home(tmp_path), run.id))
+    feed.poll()
+    assert f"{row.share:.0%}  2/13 stages" in headline(feed.told(row), False)
+    progress, target = progress_of(feed.run), Console(width=100, file=io.StringIO())
+    target.print(render(feed.run, progress))
+    for event in Follower(feed.run).poll():
+        progress.take(event)
+    target.print(render(feed.run, progress))
+    before, now = target.file.getvalue().split("run ")[1:]  # type: ignore[attr-defined]
+    assert "0%" in before and "starting workers" in before
+    assert f"{row.share:.0%}  2/13 stages" in now and "starting" not in now
+    run.release()
