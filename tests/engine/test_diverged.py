@@ -84,7 +84,7 @@ def test_some_seeds_diverge(shared: Computed, tmp_path: Path, forked: Nursery) -
     text = called("compare", run.id, "--home", home).stdout
     assert "1 of 5 seeds diverged (seed 3, step 3)" in " ".join(text.split())
     lines = called("compare", run.id, "--home", home, "--csv").stdout
-    assert ";;;step 3;" in lines and "nan" not in lines.lower()
+    assert '"[null, null, null, ""step 3"", null]"' in lines and "nan" not in lines.lower()
     assert not unhealthy(home)
     forked.until_gone()
 
