@@ -241,3 +241,21 @@ def test_labels_and_targets_of_a_table_are_poisoned_and_forgotten(
         told(m, matching["name"], "targeted-success", probability) for m in ("none", "retrain")
     ]
     assert gained[0] > gained[1] + 0.02
+
+
+@pytest.mark.parametrize("body", ["n,{},{}\n", "0.5,{},{}\n"])
+def test_a_header_that_is_read_as_a_row_is_refused(tmp_path: Path, body: str) -> None:
+    rows = [body.format("ab"[n % 2], ("no", "yes")[n % 3 == 0]) for n in range(24)]
+    data = CSVTable(path=write(tmp_path, rows, "x,town,risk\n"), header=False)
+    with pytest.raises(BadInput, match=r"line 1 was read as a row.*'risk'.*data\.header = true"):
+        data.inspect()
+    assert data.model_copy(update={"header": True, "columns": {}}).inspect().classes == (
+        "no",
+        "yes",
+    )
+    alone = [*rows, body.format("a", "maybe")]  # a class of one row is none of a header's business
+    with pytest.raises(BadInput, match="'maybe'"):
+        CSVTable(path=write(tmp_path, alone[::-1], ""), header=False).inspect()
+    kept = CSVTable(path=write(tmp_path, alone[::-1], ""), header=False, labels={"maybe": "maybe"})
+    with pytest.raises(BadInput, match=r"left for training|at least"):
+        kept.inspect()

@@ -39,6 +39,7 @@ class Sheet:
     kept: frozenset[str] = frozenset()  # names of columns that a person wants read
     raw_names: tuple[str, ...] = ()
     delimiter: str = ""
+    headed: bool = True  # whether the names are the file's own
 
     def at(self, line: int) -> str:
         """Such as "line 7"."""
@@ -227,6 +228,7 @@ def _chosen(raw: _Raw, where: str, reading: Reading) -> Sheet:
         frozenset(names[at] for at in keep),
         tuple(raw.names),
         raw.delimiter,
+        reading.header or not raw.delimiter,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.lab.data._columns import MOST_CATEGORIES, Features, Kind, columns_of
 from engine.lab.data._files import key_of
-from engine.lab.data._labels import Classes, classes_of
+from engine.lab.data._labels import Classes, classes_of, number
 from engine.lab.data._numbers import POINT, Decimal, is_gap
 from engine.lab.data._sheet import Sheet
 from engine.spec.component import DataInfo
@@ -76,8 +76,9 @@ def parse(sheets: Sequence[Sheet], rules: Rules) -> Table:
     first = sheets[0]
     _check_label_key(first, rules)
     columns_found = columns_of(sheets, rules.columns, rules.decimal)
-    features, problems = columns_found.features, list(columns_found.problems)
     written = [cells[first.label] for sheet in sheets for _, cells in sheet.rows]
+    features = columns_found.features
+    problems = [*_unread_headers(sheets, rules.labels or {}), *columns_found.problems]
     gaps = _gaps(written, features, rules, first)
     lacking = np.logical_or.reduce([gap.missing for gap in gaps])
     if rules.missing == "error" and lacking.any():
@@ -116,6 +117,28 @@ def _check_label_key(sheet: Sheet, rules: Rules) -> None:
     name = sheet.names[sheet.label]
     if rules.columns.get(name) == "numeric":
         raise BadInput(f"data.columns.{name} = 'numeric': it is the column of classes.")
+
+
+def _unread_headers(sheets: Sequence[Sheet], named: Mapping[str, str]) -> list[str]:
+    """A label that only first rows of files without a header have is most likely the name of its
+    column, if it is no number and nobody `named` it."""
+    bare = [sheet for sheet in sheets if not sheet.headed]
+    labels = [
+        cells[sheet.label].strip()
+        for sheet in sheets
+        for _, cells in sheet.rows[not sheet.headed :]
+    ]
+    problems = []
+    for sheet in bare:
+        line, cells = sheet.rows[0]
+        label = cells[sheet.label].strip()
+        if label and label not in labels and label not in named and number(label) is None:
+            problems.append(
+                f"{sheet.where}: {sheet.at(line)} was read as a row, and its label {label!r} occurs "
+                "nowhere else: is it the header? Then data.header = true. If it is a row, "
+                f"data.labels = {inline({label: label})} says so."
+            )
+    return problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +278,7 @@ def _header_warning(sheet: Sheet, features: Sequence[Features], labels: Sequence
     names = [column.name for column in (numeric or features)]
     cells = {column.name: column.distinct for column in features}
     like = [POINT.fullmatch(name) if numeric else name in cells[name] for name in names]
-    if not like or not all(like) or sheet.names == [str(n) for n in range(len(sheet.names))]:
+    if not like or not all(like) or not sheet.headed:
         return []
     if not numeric and sheet.names[sheet.label] not in labels:
         return []
