@@ -10,6 +10,7 @@ from console.output import complain, say, say_json
 from engine.jobs import control, runs, trash
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
+from engine.jobs.survey import survey
 from engine.spec.errors import BadInput
 
 
@@ -19,6 +20,9 @@ def found(run_id: str, home: Path | None) -> Run:
 
 def resume_run(run_id: str, home: Path | None, as_json: bool) -> None:
     run = found(run_id, home)
+    if run.imported is None and run.state() == "done" and survey(run.plan, run.store).complete:
+        _tell(run, "done: there is nothing left to do", as_json)
+        return
     process = control.resume(run)
     make_sure(run, process)
     _tell(run, "goes on", as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from console.cli.options import CATALOGUE, HomeOption, JsonOption, SetOption
+from console.cli.options import CATALOGUE, HomeOption, JsonOption, SetOption, typed_path
 from console.cli.root import app
 from console.output import bad_input_ends
 
@@ -54,7 +54,10 @@ def data(
     ] = None,
     overrides: SetOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.png", help="A sheet of pictures, too.")
+        Path | None,
+        typer.Option(
+            "--out", parser=typed_path, metavar="FILE.png", help="A sheet of pictures, too."
+        ),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from console.cli.options import KEEPING, HomeOption, JsonOption, RunArgument, YesOption
+from console.cli.options import KEEPING, HomeOption, JsonOption, RunArgument, YesOption, typed_path
 from console.cli.root import app
 from console.output import bad_input_ends
 
@@ -15,7 +15,9 @@ from console.output import bad_input_ends
 @app.command(rich_help_panel=KEEPING)
 def export(
     run_id: RunArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="As in run.tar.gz.")],
+    file: Annotated[
+        Path, typer.Argument(parser=typed_path, metavar="FILE", help="As in run.tar.gz.")
+    ],
     models: Annotated[
         bool, typer.Option("--models", help="Weights, poison and data, too: all artifacts.")
     ] = False,
@@ -32,7 +34,9 @@ def export(
 
 @app.command("import", rich_help_panel=KEEPING)
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(parser=typed_path, metavar="FILE", help="What `export` wrote.")
+    ],
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="SIZE", help="Unpacked. Default: 8G.")
     ] = None,

@@ -16,6 +16,7 @@ from console.cli.options import (
     RunArgument,
     SeedsOption,
     SetOption,
+    typed_path,
 )
 from console.cli.root import app
 from console.output import bad_input_ends
@@ -80,7 +81,9 @@ def presets_save(
     source: Annotated[
         str, typer.Argument(metavar="PRESET|RUN", help="A shipped name, a TOML file, or a run.")
     ],
-    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The preset to write.")],
+    file: Annotated[
+        Path, typer.Argument(parser=typed_path, metavar="FILE.toml", help="The preset to write.")
+    ],
     overrides: SetOption = None,
     seeds: SeedsOption = None,
     home: HomeOption = None,

@@ -12,6 +12,18 @@ RUNNING, RUNS, RESULTS, CATALOGUE, CONSOLE, KEEPING = (
     "Run", "Runs under way", "Results", "What there is", "Console", "Keep, pass on, clear away",
 )  # fmt: skip
 
+
+def typed_path(text: str) -> Path:
+    """A file or folder to write or read, as a person types it: ~ is their home folder."""
+    from engine.spec.errors import BadInput
+    from engine.spec.places import expanded
+
+    try:
+        return expanded(text)
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 HomeOption = Annotated[
     Path | None,
     typer.Option(

@@ -15,6 +15,7 @@ from console.cli.options import (
     RunArgument,
     SeedOption,
     UnitOption,
+    typed_path,
 )
 from console.cli.root import app
 from console.output import bad_input_ends
@@ -28,7 +29,10 @@ app.add_typer(poison_app, name="poison", rich_help_panel=RESULTS)
 @poison_app.command("export")
 def poison_export(
     run_id: RunArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets a folder for each poison.")],
+    out: Annotated[
+        Path,
+        typer.Argument(parser=typed_path, metavar="OUT", help="Gets a folder for each poison."),
+    ],
     attack: AttackOption = None,
     seed: SeedOption = None,
     target: UnitOption = None,
@@ -53,7 +57,8 @@ def poison_show(
     target: UnitOption = None,
     rows: Annotated[int | None, typer.Option("--rows", min=1, help="How many to show.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.png", help="A contact sheet, too.")
+        Path | None,
+        typer.Option("--out", parser=typed_path, metavar="FILE.png", help="A contact sheet, too."),
     ] = None,
     home: HomeOption = None,
 ) -> None:

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from console.cli.options import RESULTS, HomeOption, JsonOption, RunArgument, RunsArgument
+from console.cli.options import (
+    RESULTS,
+    HomeOption,
+    JsonOption,
+    RunArgument,
+    RunsArgument,
+    typed_path,
+)
 from console.cli.root import app
 from console.output import bad_input_ends
 
@@ -35,7 +42,13 @@ def plot(
     run_ids: RunsArgument,
     home: HomeOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="A figure for paper: FIG.svg, FIG.pdf or FIG.png.")
+        Path | None,
+        typer.Option(
+            "--out",
+            parser=typed_path,
+            metavar="FIG",
+            help="A figure for paper: FIG.svg, FIG.pdf or FIG.png.",
+        ),
     ] = None,
 ) -> None:
     """Draw losses, z histograms or budget curves: as text, or as a figure."""
@@ -48,7 +61,9 @@ def plot(
 @app.command(rich_help_panel=RESULTS)
 def report(
     run_id: RunArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Gets report.html.")],
+    out: Annotated[
+        Path, typer.Option("--out", parser=typed_path, metavar="DIR", help="Gets report.html.")
+    ],
     home: HomeOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a report there.")] = False,
 ) -> None:

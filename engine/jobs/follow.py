@@ -131,6 +131,7 @@ class Progress:
         self._stages = stages
         self._starting: dict[str, float] = {}  # slot → since when a worker starts there
         self._waiting = ""  # for what, where nothing is under way because of it
+        self._shown = 0.0  # the largest share that was told
         self._working = False  # whether a session is under way, and has begun a stage
         for key in done:
             self._settle(key, self.done.add)
@@ -155,7 +156,7 @@ class Progress:
 
     def _begin(self, t: float, slots: int) -> None:
         """A session begins. What the one before left open or failed at is tried again."""
-        self.began, self.slots = t, slots
+        self.began, self.slots, self._shown = t, slots, 0.0
         self._rest()
         for key in list(self.failed):
             self._forgive(key)
@@ -241,7 +242,9 @@ class Progress:
     @property
     def share(self) -> float:
         """Of the planned compute, what is done or given up, 0 to 1."""
-        return self.forecast.share(self._shares)
+        # What has not been seen yet may turn out dear; what is done does not become less for it.
+        self._shown = max(self._shown, self.forecast.share(self._shares))
+        return self._shown
 
     def seconds_left(self) -> float | None:
         """With all slots at work; None before anything can be said."""

@@ -152,6 +152,10 @@ def test_the_home_of_nobody(tmp_path: Path, tiny: Path) -> None:
         assert done.returncode == 2, words
         assert "~nosuchuser is nobody's home folder" in done.stderr, (words, done.stderr)
         assert len(done.stderr.splitlines()) == 1
+    for words in (("report", "RUN", "--out", NOBODY), ("export", "RUN", NOBODY),
+                  ("presets", "save", "quickstart", NOBODY)):  # fmt: skip
+        done = called(*words)
+        assert done.returncode == 2 and "nobody's home" in done.stderr, (words, done.stderr)
     done = called("runs", "list", CHELATE_HOME=NOBODY)
     assert done.returncode == 2 and "~nosuchuser" in done.stderr
 

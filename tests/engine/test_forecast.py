@@ -118,10 +118,10 @@ def test_a_stage_under_way_counts_by_its_own_share() -> None:
     told = Recorder(progress, stages)
     told.tell("start", slots=2)
     told.begin("t")
-    told.tell("progress", "t", done=1, total=3)
-    assert progress.share == pytest.approx(0.25)
     told.tell("progress", "t", done=-5, total=3)
     assert progress.share == 0.0
+    told.tell("progress", "t", done=1, total=3)
+    assert progress.share == pytest.approx(0.25)
     told.end("t", 60.0)
     assert progress.share == pytest.approx(0.75)
     assert progress.seconds_left() == pytest.approx(20.0)  # one stage cannot use two slots
@@ -188,3 +188,20 @@ def test_what_slots_do_is_said_from_the_first_second() -> None:
     for key in ("t2", "a"):
         told.compute(key, 1.0)
     assert progress.idle() == []
+
+
+def test_a_bar_does_not_go_back_when_audits_turn_out_dear() -> None:
+    names = ("accuracy", "gaussian")
+    audits = [stage(f"{name}{n}", "audit", 0.0, name) for n in range(4) for name in names]
+    stages = plan(stage("t", "train", 10.0), *audits)
+    progress = Progress(stages)
+    told = Recorder(progress, stages)
+    told.tell("start", slots=1)
+    shares = []
+    for key in stages:
+        told.compute(key, 100.0 if key == "gaussian0" else 1.0)
+        shares.append(progress.share)
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert progress.seconds_left() == 0.0
+    told.tell("start", slots=1)  # a session that begins anew is measured anew
+    assert progress.share == 1.0
