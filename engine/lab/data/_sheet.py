@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.lab.data._delimited import Delimited, delimited, refuse_repeated_header
 from engine.lab.data._files import Format, content_of, decoded, form_of
+from engine.lab.data._numbers import POINT
 from engine.lab.data._records import ABSENT, Records, json_records, parquet_records
 from engine.spec.errors import BadInput, nearest
 
@@ -291,8 +292,6 @@ def _places(
 
 
 def _is_like_data(names: Sequence[str]) -> bool:
-    from engine.lab.data._numbers import POINT
-
     return any(POINT.fullmatch(name) for name in names)
 
 

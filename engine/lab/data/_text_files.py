@@ -62,13 +62,12 @@ def rows_of(path: Path, where: str, columns: Columns, form: Format | None, encod
     if form == "jsonl":
         return Rows(_named(json_records(text, where), where, columns))
     if form == "tsv" and columns.delimiter in (None, "\t"):
-        rows = _cells(tab_separated(text), where, columns)
+        rows, _ = _cells(tab_separated(text), where, columns)
         return rows._replace(told=(*rows.told, *_quotes(rows.rows)))
     if not text.strip():
         raise BadInput(f"{where}: holds no row.")
     found = delimited(text, where, columns.delimiter)
-    rows = _cells(found.records, where, columns)
-    label = _places_in(found.records, where, columns)[1]
+    rows, label = _cells(found.records, where, columns)
     found.refuse_swallowed(text, label, where)
     return rows._replace(told=(*found.told, *rows.told))
 
@@ -80,13 +79,14 @@ def _quotes(rows: Sequence[Row]) -> list[str]:
     return [told + 'data.format = "csv" reads quotes'] if count else []
 
 
-def _cells(records: Sequence[Record], where: str, columns: Columns) -> Rows:
+def _cells(records: Sequence[Record], where: str, columns: Columns) -> tuple[Rows, int]:
+    """The rows, and the place of the label among their cells."""
     if not records:
         raise BadInput(f"{where}: holds no row.")
     first = records[0]
     names = [cell.strip() for cell in first.cells]
     headed = _headed(names, columns) if columns.header is None else columns.header
-    text, label = _places_in(records, where, columns)
+    text, label = _places(names if headed else None, len(names), where, columns)
     body = records[1:] if headed else records
     for record in body:
         if len(record.cells) != len(names):
@@ -100,14 +100,8 @@ def _cells(records: Sequence[Record], where: str, columns: Columns) -> Rows:
     if headed:
         refuse_repeated_header(body, names, where)
         told = f"line {first.line} names the columns: texts in {names[text]!r}, labels in "
-        return Rows(rows, (f"{told}{names[label]!r}",))
-    return Rows(rows, unnamed=tuple(names))
-
-
-def _places_in(records: Sequence[Record], where: str, columns: Columns) -> tuple[int, int]:
-    names = [cell.strip() for cell in records[0].cells]
-    headed = _headed(names, columns) if columns.header is None else columns.header
-    return _places(names if headed else None, len(names), where, columns)
+        return Rows(rows, (f"{told}{names[label]!r}",)), label
+    return Rows(rows, unnamed=tuple(names)), label
 
 
 def _headed(names: Sequence[str], columns: Columns) -> bool:
