@@ -2,11 +2,13 @@
 
     python benchmarks/calibration.py              # the tables of docs/statistics.md, in Markdown
     python benchmarks/calibration.py --families 200
+    python benchmarks/calibration.py --cells --out cells.json [--only WORDS] [--runs 10000] [--jobs 2]
 
 Every simulated study is a list of measurements like those a run leaves, and goes through
 `engine.results.compare.compare`: nothing of the statistics is repeated here (but for one table of a
 rule that is no longer there). Shares come with exact
-95 % intervals (Clopper and Pearson) of their Monte-Carlo error.
+95 % intervals (Clopper and Pearson) of their Monte-Carlo error. The cells (`benchmarks/cells.py`)
+are judged by `judge` alone, 10,000 runs each; what --out holds of them already is not drawn again.
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.cells import CELLS, RUNS
+from benchmarks.counts import Share, failures, falsehood_table, measured, power_table
 from engine.results.compare import Row, compare
 from engine.results.pooled import clustered_bootstrap
 from engine.results.statistics import (
@@ -146,25 +151,6 @@ def judged(found: Iterable[Measurement], audit: str) -> list[Row]:
     """The methods' rows with a verdict."""
     rows = compare(found, AUDITS)
     return [r for r in rows if r["audit"] == audit and r["primary"] and r["method"] != "retrain"]
-
-
-@dataclass(frozen=True)
-class Share:
-    """How many of how many."""
-
-    hits: int
-    of: int
-
-    @property
-    def value(self) -> float:
-        return self.hits / self.of
-
-    def bounds(self, confidence: float = 0.95) -> tuple[float, float]:
-        return clopper_pearson(self.hits, self.of, confidence)
-
-    def __str__(self) -> str:
-        lo, hi = self.bounds()
-        return f"{100 * self.value:.1f} % ({100 * lo:.1f}–{100 * hi:.1f})"
 
 
 def families(world: World, methods: int, seeds: int, count: int, key: int) -> list[list[str]]:
@@ -433,10 +419,30 @@ def coverage_table(count: int) -> None:
         print(f"| {name} | {share} |")
 
 
+def cell_tables(only: str, runs: int, out: Path | None, jobs: int) -> None:
+    cells = [cell for cell in CELLS if only in cell.name]
+    found = measured(cells, runs, out, jobs)
+    print(f"\n<!-- {len(cells)} cells, {runs} simulated runs each -->\n")
+    print("\n".join(falsehood_table(cells, found)))
+    for name, word, share in failures(cells, found):
+        print(f"\nabove 5 %: {word}: {name}: {share}")
+    if any(cell.power for cell in cells):
+        print("\n" + "\n".join(power_table(cells, found)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", type=int, default=FAMILIES)
-    count = parser.parse_args().families
+    parser.add_argument("--cells", action="store_true", help="the tables of benchmarks/cells.py")
+    parser.add_argument("--only", default="", help="cells whose name holds this")
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--out", type=Path, help="JSON of counts, by cell")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    options = parser.parse_args()
+    if options.cells:
+        cell_tables(options.only, options.runs, options.out, options.jobs)
+        return
+    count = options.families
     started = time.perf_counter()
     tables = (nulls_table, margin_table, pooled_alone_table, advice_table, coverage_table)
     for table in tables:
