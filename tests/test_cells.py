@@ -20,7 +20,7 @@ from engine.results.verdict import Candidate, judge
 NAMED = {cell.name: cell for cell in CELLS}
 SOME = [
     "half residue: rates at .1, 900 rows, 3 seeds",
-    "most residue, 20 rows: AUC, 5 seeds",
+    "most residue, 20 rows: AUC, 3 seeds",
     "on the margin: standard-normal, 180 rows, 5 seeds",
     "methods null, 13 rows: targets at 0.5, correlation 0.2, 3 seeds",
     "as bad as none, text model: accuracy, 3 seeds",
