@@ -111,10 +111,12 @@ class References:
 
 def by_seed(*sides: Values) -> list[tuple[float, ...]]:
     """The mean of each side within a seed, over the trials that all sides have, by ascending seed."""
-    shared = set(sides[0]).intersection(*sides[1:])
+    shared = sorted(set(sides[0]).intersection(*sides[1:]))
     seeds: dict[int, list[Trial]] = {}
-    for trial in sorted(shared):
+    for trial in shared:
         seeds.setdefault(seed_of(trial), []).append(trial)
+    if len(seeds) == len(shared):  # mostly, and in the hot loop of simulations
+        return [tuple([side[trial] for side in sides]) for trial in shared]
     return [
         tuple(statistics.mean([side[trial] for trial in trials]) for side in sides)
         for _, trials in sorted(seeds.items())
@@ -132,7 +134,8 @@ def resolution(*sides: Candidate) -> float | None:
     shared = sorted(set(sides[0].values).intersection(*(side.values for side in sides[1:])))
     counted = [side.companions.get(COUNT, {}).get(trial, 0.0) for side in sides for trial in shared]
     seeds = [seed_of(trial) for trial in shared]
-    units = min(seeds.count(seed) for seed in set(seeds))
+    distinct = set(seeds)
+    units = 1 if len(distinct) == len(seeds) else min(map(seeds.count, distinct))
     if min(counted) > 0:
         return 1 / min(counted) / units
     step = smallest_step(side.values[trial] for side in sides for trial in shared)
