@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.estimating import estimated, estimates
+from console.expecting import LikeRuns, expected, power_lines
 from console.output import console, say, say_json
 from console.warnings_view import warning_lines
 from engine.jobs.backends.slurm import width as on_slurm
@@ -100,10 +101,12 @@ def show_plan(
 
     planned = prepare(preset, overrides, seeds, device)
     plan = planned.plan
-    store = Store(Home(resolve_home(home)).store)
+    place = Home(resolve_home(home))
+    store = Store(place.store)
     check_one_kind(plan, store, planned.experiment.compute, planned.resources)
     found = survey(plan, store)
     data = data_sets(plan, store)
+    power = expected(plan, LikeRuns(place))
     todo = sum(stage.tee for stage in found.missing)
     missing = {stage.key for stage in found.missing}
     if as_json:
@@ -117,6 +120,7 @@ def show_plan(
         told["remarks"] = plan.remarks
         told.pop(REPORTS, None)  # the same again, by stage
         told["data"] = [one.to_json() for one in data]
+        told["power"] = [one.to_json() for one in power]
         say_json(told)
         return
     table = Table(title=f"{planned.name}: {planned.experiment.title}", title_justify="left")
@@ -158,6 +162,8 @@ def show_plan(
         say(remark)
     if not any(method.role == "retrain" for method in planned.experiment.methods):
         say("There is no `retrain` among the methods: gaps and recoveries will be undefined.")
+    for text in power_lines(power):
+        say(text)
 
 
 def search_tee(plan: Plan) -> float:
