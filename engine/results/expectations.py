@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from engine.results.compare import utility_margin
 from engine.results.like_runs import Families, Family, Likeness, Measured, Past, families, likeness
 from engine.results.power import ENOUGH, MOST, TRUTHS, Chances, Outlook, chances
 from engine.results.tidy import AuditLike, Audits
@@ -88,6 +89,7 @@ def expectations(plan: Plan, audits: Audits, past: Iterable[Past] = ()) -> list[
             continue
         accuracy = all_families.get((*place[:2], UTILITY_AUDIT))
         one = _expectation(place, family, accuracy, audit, oracles, runs)
+        one = replace(one, outlook=replace(one.outlook, utility_margin=utility_margin(audits)))
         told = (one.metric, one.seeds, one.outlook, *one.assumed, *one.stored.values())
         if told in found:
             one = replace(found[told], places=(*found[told].places, place))

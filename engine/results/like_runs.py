@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from engine.results.statistics import mean, standard_deviation
 from engine.results.evidence import COUNT
+from engine.results.statistics import mean, standard_deviation
 from engine.spec.planned import Cell, Plan, Stage
 
 FEWEST = 3  # seeds, for a spread to be believed

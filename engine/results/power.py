@@ -2,7 +2,7 @@
 
 One unlearning row is drawn many times under each of three truths (nothing, half, all of what the
 model before unlearning shows is left) and judged by the rule of `engine.results.verdict`, written
-here once more for arrays of draws. tests/test_power.py holds the two to the same words.
+here once more for arrays of draws. tests/test_power_rule.py holds the two to the same words.
 
 Values are normal, and a seed is one unit (its targets are averaged first). Of one seed, with the
 null at 0 and the poison's side up:
@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from engine.results.statistics import NORMAL, t_quantile
 from engine.results.evidence import ALPHA, GATE_ALPHA, SHARE
+from engine.results.statistics import NORMAL, t_quantile
 from engine.results.utility import UTILITY_MARGIN
 from engine.results.verdict import FEWEST_SEEDS
 
@@ -60,7 +60,7 @@ class Outlook:
     that is not measured. `tests` rows of the family are tested, `models` for accuracy.
 
     `none`, `retrain` and `fresh` say which of these rows the plan has; `of_accuracy` that accuracy
-    itself is judged.
+    itself is judged; `utility_margin` is the loss of it that wrecks a model.
     """
 
     null: Null
@@ -77,10 +77,12 @@ class Outlook:
     retrain: bool = True
     fresh: bool = False
     of_accuracy: bool = False
+    utility_margin: float = UTILITY_MARGIN
 
 
 class Sample(NamedTuple):
-    """Draws of a family's values, [draws, seeds] each; None of rows that the plan does not have.
+    """Draws of a family's values, [draws, seeds] each; None of rows that the plan does not have, and
+    of retrainings where the null is exact.
 
     `loss` is how far test accuracy lies below retraining's, `none_loss` the same of no unlearning
     where accuracy is judged. `sound` [draws]: the scores' own deviation passes its gate.
@@ -181,8 +183,8 @@ def draw(outlook: Outlook, left: float, seeds: int) -> Sample:
     return Sample(
         x=x,
         none=untouched if outlook.none else None,
-        retrain=sd * r if outlook.retrain else None,
-        fresh=sd * f if outlook.fresh and outlook.retrain else None,
+        retrain=sd * r if outlook.retrain and not known else None,
+        fresh=sd * f if outlook.fresh and outlook.retrain and not known else None,
         loss=loss,
         none_loss=none_loss if outlook.none else None,
         sound=gate[:, 0] < fails,
@@ -210,15 +212,14 @@ def judged(sample: Sample, outlook: Outlook) -> Array:
     words = np.full(draws, INCONCLUSIVE)
 
     found = _shift(sample.x, sample, outlook)
-    negligible = no
-    if sample.none is not None:
+    # What was within the margin may be all there was, where no test can compare it with that.
+    negligible, perhaps = no, found.equivalent
+    if sample.none is not None and n > 1:
         negligible = found.equivalent & _below_share(sample.x, sample, outlook.resolution)
-        residue = found.shown & ~negligible
-    else:
-        residue = found.shown & ~found.equivalent
-    words[residue] = RESIDUE
-    if enough and sample.none is not None and sample.loss is not None:
-        kept = _upper_bound(sample.loss) < UTILITY_MARGIN
+        perhaps = negligible
+    words[found.shown & ~perhaps] = RESIDUE
+    if enough and sample.loss is not None:
+        kept = _upper_bound(sample.loss) < outlook.utility_margin
         words[negligible & found.sound & kept] = REMOVED
     if outlook.null == "retrain" and not enough:
         words[:] = INCONCLUSIVE
@@ -264,14 +265,13 @@ def _from_retraining(row: Array, sample: Sample, outlook: Outlook) -> Shift:
     sure = np.ones(len(row), dtype=bool)
     if sample.retrain is None or n == 1:
         return Shift(~sure, ~sure, sure)
+    gap = row - _control(sample)
     floor, level = outlook.resolution, 1 - ALPHA / (2 * outlook.tests)
     paired, one_sided = t_quantile(level, n - 1), t_quantile(1 - ALPHA, n - 1)
     if sample.fresh is None:
-        gap = row - sample.retrain
         error, guarded = _error(gap, floor), sure
         critical, allowed = paired * error, one_sided * error
     else:
-        gap = row - (sample.retrain + sample.fresh) / 2
         between = ((sample.retrain - sample.fresh) ** 2).sum(axis=1) / 2
         own = gap.var(axis=1, ddof=1) / CONTROL
         pooled = own <= between / n
@@ -289,17 +289,14 @@ def _from_retraining(row: Array, sample: Sample, outlook: Outlook) -> Shift:
 
 def _below_share(row: Array, sample: Sample, floor: float) -> Array:
     """Whether |gap| is shown to be less than SHARE of that of no unlearning, [draws]: Student's t
-    of the paired differences, on both sides."""
+    of the paired differences, on both sides. Gaps are to the control of the test of a shift."""
     import numpy as np
 
     assert sample.none is not None
-    null = 0.0 if sample.retrain is None else sample.retrain
-    gap, before = row - null, sample.none - null
-    n = row.shape[1]
-    if n == 1:
-        return np.zeros(len(row), dtype=bool)
+    control = _control(sample)
+    gap, before = row - control, sample.none - control
     allowed = SHARE * np.sign(before.mean(axis=1))[:, None] * before
-    critical = t_quantile(1 - ALPHA, n - 1)
+    critical = t_quantile(1 - ALPHA, row.shape[1] - 1)
     below = np.ones(len(row), dtype=bool)
     for side in (1, -1):
         excess = side * gap - allowed
@@ -307,21 +304,29 @@ def _below_share(row: Array, sample: Sample, floor: float) -> Array:
     return below
 
 
+def _control(sample: Sample) -> Any:
+    """What gaps are measured from: an exact null's 0, retraining, or the mean of both retrainings."""
+    if sample.retrain is None:
+        return 0.0
+    return sample.retrain if sample.fresh is None else (sample.retrain + sample.fresh) / 2
+
+
 def _wrecked(sample: Sample, outlook: Outlook) -> Array:
     """Whether a loss of accuracy is shown, [draws], and the poison has not done it."""
     assert sample.loss is not None
-    lost = _exceeds(sample.loss, ALPHA / outlook.models)
+    margin = outlook.utility_margin
+    lost = _exceeds(sample.loss, margin, ALPHA / outlook.models)
     if not outlook.of_accuracy or sample.none_loss is None:
         return lost
-    poisoned = sample.none_loss.mean(axis=1) > UTILITY_MARGIN
-    by_poison: Array = poisoned & ~_exceeds(sample.loss - sample.none_loss, ALPHA)
+    poisoned = sample.none_loss.mean(axis=1) > margin
+    by_poison: Array = poisoned & ~_exceeds(sample.loss - sample.none_loss, margin, ALPHA)
     return lost & ~by_poison
 
 
-def _exceeds(loss: Array, alpha: float) -> Array:
-    """Whether a loss is shown to be more than the margin of accuracy: one-sided paired t."""
+def _exceeds(loss: Array, margin: float, alpha: float) -> Array:
+    """Whether a loss is shown to be more than the margin: one-sided paired t."""
     critical = t_quantile(1 - alpha, loss.shape[1] - 1)
-    above: Array = loss.mean(axis=1) - UTILITY_MARGIN > critical * _error(loss)
+    above: Array = loss.mean(axis=1) - margin > critical * _error(loss)
     return above
 
 
