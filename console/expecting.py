@@ -4,6 +4,7 @@ from which the spreads are taken."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from textwrap import fill
@@ -14,9 +15,10 @@ from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
 from engine.results.expectations import Expectation, expectations
 from engine.results.like_runs import Measured
-from engine.results.power import FEWEST_SEEDS, MOST, Chances
+from engine.results.power import MOST, Chances
 from engine.results.tidy import Audits, registered_audits
 from engine.results.utility import UTILITY_AUDIT
+from engine.results.verdict import FEWEST_SEEDS
 from engine.spec.errors import BadInput
 from engine.spec.planned import Plan
 
@@ -139,15 +141,15 @@ def _family_lines(one: Expectation) -> Iterator[str]:
     told = one.chances()
     least = min(found.words["nothing to remove"] for found in told.values())
     if least >= NEARLY:
-        share = f"{'' if least == 1 else 'at least '}{percent(least)}"
+        share = f"{'' if least == 1 else '≥ '}{math.floor(100 * least)} %"
         yield f"  whatever is left → nothing to remove {share}: the poison hardly shows here"
     else:
         for truth, found in told.items():
-            yield f"  {truth:12} → {_shares(found)}; {_enough(found)}"
+            yield _filled(f"{truth:12} → {_shares(found)}; {_enough(found)}", 2)
     if one.seeds < FEWEST_SEEDS:
-        yield f"  {seeds(one.seeds)}: {_too_few(one)}"
+        yield _filled(f"{seeds(one.seeds)}: {_too_few(one)}", 2)
     if one.caveat:
-        yield f"  {one.caveat}"
+        yield _filled(one.caveat, 2)
     yield from (_filled(text, 2) for text in sources(one))
 
 

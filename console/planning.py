@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.estimating import estimated, estimates
-from console.expecting import LikeRuns, expected, power_lines
 from console.output import console, say, say_json
 from console.warnings_view import warning_lines
 from engine.jobs.backends.slurm import width as on_slurm
@@ -98,6 +97,8 @@ def show_plan(
     as_json: bool,
 ) -> None:
     from rich.table import Table
+
+    from console.expecting import LikeRuns, expected, power_lines
 
     planned = prepare(preset, overrides, seeds, device)
     plan = planned.plan
