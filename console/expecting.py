@@ -166,7 +166,14 @@ def _called(one: Expectation) -> str:
 def _shares(found: Chances) -> str:
     seen = {word: share for word, share in found.words.items() if share >= SEEN}
     ordered = sorted(seen, key=lambda word: (word != found.right, -seen[word]))
-    return ", ".join(f"{word} {percent(seen[word])}" for word in ordered)
+    return ", ".join(_share(found, word) for word in ordered)
+
+
+def _share(found: Chances, word: str) -> str:
+    """A word with its chance; the chance of a residue that is there is a bound (Hommel)."""
+    share = found.words[word]
+    least = word == found.right == "residue" and share < 1 - SEEN
+    return f"{word} {'≥ ' if least else ''}{percent(share)}"
 
 
 def _enough(found: Chances) -> str:
@@ -248,7 +255,7 @@ def _likeliest(found: Chances) -> str:
     """The right word with its chance; another one where that hardly ever comes."""
     words = found.words
     word = found.right if words[found.right] >= SEEN else max(words, key=words.__getitem__)
-    return f"{word} {percent(words[word])}"
+    return _share(found, word)
 
 
 def seeds(count: int) -> str:

@@ -42,6 +42,11 @@ def test_three_truths_and_the_seeds_each_needs() -> None:
     assert "badnets by attack-success: 3 seeds, 10 rows tested" in text
     assert "nothing left → removed 100 %; 80 % from 3 seeds" in text
     assert "half left    → residue 100 %; 80 % from 3 seeds" in text
+    # Of Hommel's correction only a bound is known, where it matters.
+    weak = replace(ONE, outlook=replace(SURE, effect=0.1, gap_sd=0.04, none_sd=0.04))
+    assert "half left    → inconclusive" in "\n".join(power_lines([replace(weak, seeds=2)]))
+    assert "half left    → residue ≥ " in "\n".join(power_lines([weak]))
+    assert "removed ≥" not in "\n".join(power_lines([weak]))
     assert summary_line([ONE]) == (
         "3 seeds: nothing left → removed 100 %, all left → residue 100 %; 80 % from 3 "
         "(attack-success)"
