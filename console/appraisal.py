@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from console.estimating import duration
+from console.expecting import LikeRuns, expected, summary_line
 from console.planning import Planned, expand
 from engine.jobs.home import Home
 from engine.jobs.records import DONE
@@ -101,14 +102,23 @@ class Appraisal:
     unknown: float  # share of the stages to do of which nobody knows
     assumed: bool = False
     remarks: tuple[str, ...] = ()
+    power: str = ""  # what verdicts to expect, a line; "" where nothing is judged
 
     @property
     def todo(self) -> int:
         return self.stages - self.stored
 
 
-def appraise(raw: dict[str, Any], name: str, home: Home, rates: Rates, where: str) -> Appraisal:
-    """Plan the experiment and look it up in the store. May take a moment. Raises BadInput."""
+def appraise(
+    raw: dict[str, Any],
+    name: str,
+    home: Home,
+    rates: Rates,
+    where: str,
+    like: LikeRuns | None = None,
+) -> Appraisal:
+    """Plan the experiment and look it up in the store and in `like` runs of the home. May take a
+    moment. Raises BadInput."""
     experiment = validate(raw, where)
     planned = expand(experiment, name, Path(where), experiment.compute.device)
     plan = planned.plan
@@ -138,6 +148,7 @@ def appraise(raw: dict[str, Any], name: str, home: Home, rates: Rates, where: st
         unknown=1 - len(known) / len(times) if times else 0.0,
         assumed=bool(assumed),
         remarks=tuple(remarks),
+        power=summary_line(expected(plan, like or LikeRuns(home))),
     )
 
 

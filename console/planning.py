@@ -98,12 +98,16 @@ def show_plan(
 ) -> None:
     from rich.table import Table
 
+    from console.expecting import LikeRuns, expected, power_lines
+
     planned = prepare(preset, overrides, seeds, device)
     plan = planned.plan
-    store = Store(Home(resolve_home(home)).store)
+    place = Home(resolve_home(home))
+    store = Store(place.store)
     check_one_kind(plan, store, planned.experiment.compute, planned.resources)
     found = survey(plan, store)
     data = data_sets(plan, store)
+    power = expected(plan, LikeRuns(place))
     todo = sum(stage.tee for stage in found.missing)
     missing = {stage.key for stage in found.missing}
     if as_json:
@@ -117,6 +121,7 @@ def show_plan(
         told["remarks"] = plan.remarks
         told.pop(REPORTS, None)  # the same again, by stage
         told["data"] = [one.to_json() for one in data]
+        told["power"] = [one.to_json() for one in power]
         say_json(told)
         return
     table = Table(title=f"{planned.name}: {planned.experiment.title}", title_justify="left")
@@ -158,6 +163,8 @@ def show_plan(
         say(remark)
     if not any(method.role == "retrain" for method in planned.experiment.methods):
         say("There is no `retrain` among the methods: gaps and recoveries will be undefined.")
+    for text in power_lines(power):
+        say(text)
 
 
 def search_tee(plan: Plan) -> float:

@@ -15,6 +15,7 @@ from textual.worker import get_current_worker
 from console.appraisal import Appraisal, Rates, appraise, told
 from console.choosing import choices
 from console.compose import HERE, Draft, Problem, Section, problems_of
+from console.expecting import LikeRuns
 from console.screens.base import ConsoleScreen
 from console.screens.cards import card_page
 from console.screens.choose import Choose, Option
@@ -42,7 +43,8 @@ class NewScreen(Filing, ConsoleScreen):
         "line. Several values with commas in a key of an attack, method or audit make a grid: one "
         "variant for each. An empty value means the default. Below: the number of stages, what the "
         "store already has, the compute to do in TEE (one epoch of the training, forward and "
-        "backward) and the time it would take by what similar stages took."
+        "backward), the time it would take by what similar stages took, and what verdicts to expect "
+        "of it, where that is hardest (`chelate explain power`)."
     )
     CSS_PATH = "new.tcss"
 
@@ -52,6 +54,7 @@ class NewScreen(Filing, ConsoleScreen):
         self.problems: list[Problem] = []
         self.appraisal: Appraisal | None = None
         self.rates: Rates | None = None
+        self.like: LikeRuns | None = None
         self._home = Home(Path())
         self._started = False
         self._section = Section("general")
@@ -151,7 +154,7 @@ class NewScreen(Filing, ConsoleScreen):
             text = f"{name}\nplanning {waiting}"
         else:
             remarks = f"  ! {'; '.join(self.appraisal.remarks)}" if self.appraisal.remarks else ""
-            text = f"{name}: {self.appraisal.cells} measurements{remarks}\n{told(self.appraisal)}"
+            text = f"{name}: {self.appraisal.cells} measurements{remarks}\n{_told(self.appraisal)}"
         self._say_state(text, bool(self.problems))
 
     def _say_state(self, text: str, wrong: bool) -> None:
@@ -178,7 +181,9 @@ class NewScreen(Filing, ConsoleScreen):
         try:
             if self.rates is None:
                 self.rates = Rates.read(Store(home.store))
-            found = appraise(raw, name, home, self.rates, HERE)
+            if self.like is None:
+                self.like = LikeRuns(home)
+            found = appraise(raw, name, home, self.rates, HERE, self.like)
         except BadInput as error:
             problems = problems_of(error)
         if not get_current_worker().is_cancelled:
@@ -243,7 +248,7 @@ class NewScreen(Filing, ConsoleScreen):
             )
 
     def _show_trial(self, key: str, found: Appraisal | None, problems: list[Problem]) -> None:
-        said = f"✗ {problems[0].text}" if problems else told(found) if found else "planning …"
+        said = f"✗ {problems[0].text}" if problems else _told(found) if found else "planning …"
         self._say_state(f"{key}: enter accepts, esc leaves it as it was\n{said}", bool(problems))
 
     def on_form_accepted(self, event: Form.Accepted) -> None:
@@ -358,6 +363,11 @@ class NewScreen(Filing, ConsoleScreen):
             self.draft, self._started = draft, True
             if self.is_mounted:
                 self.renew()
+
+
+def _told(found: Appraisal) -> str:
+    """A line of what it costs, one of what verdicts to expect."""
+    return f"{told(found)}\n{found.power}".rstrip()
 
 
 def _key(section: Section) -> str:

@@ -94,6 +94,22 @@ COLUMNS = {
         "none: it is a choice.",
         "which shifts matter to you: set it before looking at the results.",
     ),
+    "power": Told(
+        "With what chance each word of a verdict comes out at this number of seeds, for one "
+        "unlearning row, if nothing, half or all is left of what the model before unlearning shows; "
+        "and the fewest seeds that give the right word (removed; residue; residue) in 80 % of all "
+        "cases. `chelate plan` and New say it before anything is computed: the rule of verdicts, "
+        "applied to 2,000 made-up families of normal values. Their spreads are those of runs in this "
+        "home on the same data, model and training, read by the same audit (of the same attack, too, "
+        "for the effect of none), where those have three seeds; else assumed: an effect of 4 margins "
+        "(a quarter of it is the margin), half a margin for a seed's gap, .01 for that of accuracy. "
+        "The Gaussian score's spread is exact, 1/sqrt(rows).",
+        "it is none itself: where nothing is left, residue comes out in at most one run of twenty.",
+        "that methods vary more than retraining, or cost accuracy: it takes both as good as "
+        "retraining. That a spread of few seeds is itself uncertain, and rates near 0 are not normal. "
+        "Of Hommel's correction it counts the first step only, p times the rows tested, so residue "
+        "comes out at least as often as it says. Choose the seeds by it once, before they are run.",
+    ),
     "test acc": Told(
         "Mean accuracy on clean test rows, over seeds (audit accuracy, metric test_accuracy). The "
         "utility beside every verdict: shown to be more than 2 points below retraining, a model is "

@@ -149,6 +149,46 @@ def test_a_plan_says_what_there_is_to_do(shared: Computed, tmp_path: Path) -> No
         assert kind in text
 
 
+def test_a_plan_says_what_verdicts_to_expect(shared: Computed, tmp_path: Path) -> None:
+    """Of two seeds that no word but residue can come out; of more, how often each does."""
+    home = ("--home", tmp_path / "home")
+    text = invoke("plan", shared.preset, *home).stdout
+    assert "gaussian by gaussian: 2 seeds, 4 rows tested" in text
+    assert "every other verdict needs 3" in text
+    assert "assumed: effect of none 0.6 (4 margins)" in text
+    for truth in ("nothing left", "half left", "all left"):
+        assert truth in text
+    power = text[text.index("Verdicts to expect") :]
+    assert max(map(len, power.splitlines())) <= 80
+
+    told = strict_json(invoke("plan", shared.preset, *home, "--json").stdout)["power"]
+    assert [one["families"][0]["audit"] for one in told] == ["accuracy", "gaussian"]
+    for one in told:
+        for truth in one["truths"].values():
+            assert abs(sum(truth["words"].values()) - 1) < 1e-9
+            assert truth["words"]["removed"] == 0
+    more = invoke("plan", shared.preset, *home, "--seeds", "0,1,2,3,4,5,6,7", "--json").stdout
+    scored = strict_json(more)["power"][1]
+    assert scored["seeds"] == 8
+    assert scored["truths"]["half left"]["words"]["residue"] > 0
+
+
+def test_a_plan_takes_its_spreads_from_like_runs(tiny: Path, tmp_path: Path) -> None:
+    home = ("--home", tmp_path / "home")
+    seeds = ("--seeds", "0,1,2", "--set", "budgets=[0.5]")
+    run = strict_json(invoke("run", tiny, *home, *seeds, "--json").stdout)["run"]
+    told = strict_json(invoke("plan", tiny, *home, "--json").stdout)["power"]
+    for one in told:
+        assert one["stored"]["effect"]["runs"] == [run]
+        assert one["stored"]["effect"]["seeds"] == 3
+        assert not one["assumed"]
+    text = invoke("plan", tiny, *home).stdout
+    assert f"from 3 seeds of {run}:" in text
+    assert "assumed: effect" not in text
+    other = invoke("plan", tiny, *home, "--set", "model.width=17").stdout
+    assert run not in other
+
+
 def test_a_plan_without_retraining_says_what_that_costs(tiny: Path, tmp_path: Path) -> None:
     words = ("--set", "methods=[{name='none'}]", "--home", tmp_path / "home")
     assert "no `retrain`" in invoke("plan", tiny, *words).stdout

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from console.actions import ACTIONS
+from console.expecting import summary_line
 from console.planning import prepare
 from console.screens.base import ConsoleScreen
 from console.screens.choose import Ask, Choose, Page
@@ -20,6 +21,8 @@ from console.screens.compare import CompareScreen
 from console.screens.new import NewScreen, _key
 from engine.jobs import runs
 from engine.jobs.home import Home
+from engine.results.expectations import expectations
+from engine.results.tidy import registered_audits
 from engine.spec.presets import load
 
 SIZES = [(80, 24), (140, 40), (200, 60)]
@@ -76,6 +79,51 @@ def test_it_opens_with_the_quickstart_and_its_cost(home: Home, size: tuple[int, 
                 region = screen.query_one(widget).region
                 assert region.width > 20
                 assert region.bottom <= size[1] - 1
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_it_says_what_verdicts_to_expect(home: Home, size: tuple[int, int]) -> None:
+    """It follows the seeds as they are typed, and stays on the screen."""
+
+    async def body() -> None:
+        host = Host(NewScreen(), home)
+        async with host.run_test(size=size) as pilot:
+            screen = await opened(pilot, host)
+            lines = state(screen).splitlines()
+            assert len(lines) == 3
+            assert lines[2].startswith("5 seeds: nothing left → removed ")
+            assert "all left → residue 100 %; 80 % from " in lines[2][:79]
+            assert screen.query_one("#new-state").region.bottom <= size[1] - 1
+            assert screen.query_one("#new-state").region.height >= 3
+            await go(pilot, screen, "general", "seeds")
+            await typed(pilot, screen, "0,1")
+            await until(pilot, lambda: "2 seeds: " in state(screen), "told while typing")
+            assert "needs 3" in state(screen)
+            await pilot.press("escape")
+            await until(pilot, lambda: "5 seeds: " in state(screen), "as it was")
+            for part in range(len(screen.draft.raw["audits"]) - 1, -1, -1):
+                await go(pilot, screen, f"audits.{part}")
+                if screen._section.name == "gaussian":
+                    await pilot.press("d")
+            await until(pilot, lambda: "(accuracy)" in state(screen), "another audit")
+
+    asyncio.run(body())
+
+
+def test_what_verdicts_to_expect_comes_from_like_runs(home: Home, tmp_path: Path) -> None:
+    async def body() -> None:
+        there = staged(tmp_path)
+        host = Host(NewScreen(), there.home)
+        async with host.run_test(size=(140, 40)) as pilot:
+            screen = await opened(pilot, host)
+            screen.start("staged")
+            await until(pilot, lambda: "3 seeds: " in state(screen), "planned")
+            assert screen.appraisal is not None
+            assumed = summary_line(expectations(screen.appraisal.planned.plan, registered_audits()))
+            assert screen.appraisal.power in state(screen)
+            assert screen.appraisal.power != assumed
 
     asyncio.run(body())
 
