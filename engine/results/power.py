@@ -258,7 +258,7 @@ def _from_normal(row: Array, sample: Sample, outlook: Outlook) -> Shift:
 
 
 def _from_retraining(row: Array, sample: Sample, outlook: Outlook) -> Shift:
-    """Student's t of paired gaps; beside a second retraining the test against both (B)."""
+    """Student's t of paired gaps; beside a second retraining the test against both."""
     import numpy as np
 
     n = row.shape[1]
@@ -268,23 +268,17 @@ def _from_retraining(row: Array, sample: Sample, outlook: Outlook) -> Shift:
     gap = row - _control(sample)
     floor, level = outlook.resolution, 1 - ALPHA / (2 * outlook.tests)
     paired, one_sided = t_quantile(level, n - 1), t_quantile(1 - ALPHA, n - 1)
-    if sample.fresh is None:
-        error, guarded = _error(gap, floor), sure
-        critical, allowed = paired * error, one_sided * error
-    else:
-        between = ((sample.retrain - sample.fresh) ** 2).sum(axis=1) / 2
-        own = gap.var(axis=1, ddof=1) / CONTROL
-        pooled = own <= between / n
-        variance = CONTROL * ((n - 1) * own + between) / (2 * n - 1)
-        both = np.maximum(np.sqrt(variance), floor) / math.sqrt(n)
-        alone = _error(gap, floor)
-        dof = 2 * n - 1
-        critical = np.where(pooled, t_quantile(level, dof) * both, paired * alone)
-        allowed = np.where(pooled, t_quantile(1 - ALPHA, dof) * both, one_sided * alone)
-        guarded = abs(gap.mean(axis=1)) > t_quantile(1 - ALPHA / 2, n - 1) * alone
+    alone = _error(gap, floor)
+    critical, allowed = paired * alone, one_sided * alone
+    if sample.fresh is not None:
+        null = ((sample.retrain - sample.fresh) ** 2).sum(axis=1) / (2 * n)
+        steady = gap.var(axis=1, ddof=1) <= CONTROL * null
+        error = np.maximum(np.sqrt(CONTROL * null), floor) / math.sqrt(n)
+        critical = np.where(steady, t_quantile(level, n) * error, critical)
+        allowed = np.where(steady, t_quantile(1 - ALPHA, n) * error, allowed)
     shift = abs(gap.mean(axis=1))
     equivalent = ~sure if outlook.margin is None else outlook.margin - shift > allowed
-    return Shift((shift > critical) & guarded, equivalent, sure)
+    return Shift(shift > critical, equivalent, sure)
 
 
 def _below_share(row: Array, sample: Sample, floor: float) -> Array:
