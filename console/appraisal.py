@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from console.estimating import duration
-from console.planning import Planned, expand
+from console.planning import Planned, audits_of, expand
 from engine.jobs.home import Home
 from engine.jobs.records import DONE
 from engine.jobs.store import Store
 from engine.jobs.survey import survey
+from engine.results import margins
 from engine.spec.planned import Stage
 from engine.spec.presets import validate
 
@@ -127,6 +128,7 @@ def appraise(raw: dict[str, Any], name: str, home: Home, rates: Rates, where: st
         remarks.append("no retrain among the methods: gaps and recoveries will be undefined")
     if len(experiment.seeds) < 3:
         remarks.append("fewer than 3 seeds: intervals will be wide or missing")
+    remarks += margins.lines(audits_of(experiment))
     return Appraisal(
         planned,
         stages=len(plan.stages),

@@ -7,6 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from engine.results import pages
+from engine.results.margins import exactly
 from engine.results.tidy import AuditLike, Audits
 from engine.results.verdict import ALPHA, GATE_ALPHA, UTILITY_AUDIT, UTILITY_MARGIN, UTILITY_METRIC
 from engine.spec.errors import BadInput, unknown
@@ -145,7 +146,7 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
     facts.append(f"Null: {null}")
     if primary:
         if metric.margin is not None:
-            facts.append(f"Equivalence margin: ±{metric.margin:g}. The audit's primary metric.")
+            facts.append(_margin(title, metric))
     else:
         facts.append("Describes: gets no verdict of its own.")
     if metric.rate:
@@ -154,6 +155,16 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
         facts.append("Never averaged over seeds: a mean of it would mean nothing.")
     facts.append(f"Cannot see: {metric.blind_spots or blind}")
     return _page(title, facts)
+
+
+def _margin(title: str, metric: Metric) -> str:
+    audit, _, name = title.partition(".")
+    told = f"Equivalence margin: ±{exactly(metric.margin)}"
+    if metric.shipped is not None:
+        told += f", set by the preset (shipped: ±{exactly(metric.shipped)})"
+    else:
+        told += f", as shipped; a preset may set another ([verdicts.{audit}] {name} = …)"
+    return f"{told}. The audit's primary metric."
 
 
 def _audit_page(name: str, audit: AuditLike) -> str:

@@ -58,6 +58,15 @@ COLUMNS = {
         "a difference of exactly the margin.",
         "anything smaller than the margin.",
     ),
+    "margin": Told(
+        "How far from its null an audit's primary metric may lie and still count as nothing left: the "
+        "equivalence margin, in the metric's own unit. Every audit ships one; a preset may set another "
+        "([verdicts.attack-success] asr = 0.03). That makes another run, which computes nothing and "
+        "names both margins wherever it is shown. Null, direction and family cannot be set.",
+        "none: it is a choice.",
+        "whether what lies within it does harm. Chosen after the results were seen, it only says that "
+        "some margin fits them.",
+    ),
     "test acc": Told(
         "Mean accuracy on clean test rows, over seeds (audit accuracy, metric test_accuracy). The "
         "utility beside every verdict: more than 2 points below retraining is called wrecked.",
@@ -198,6 +207,7 @@ ALIASES = {
     "p_holm": "p",
     "seeds_to_settle": "seeds that would settle it",
     "not-applicable": "n/a",
+    "[verdicts]": "margin",
     "recov": "recovery",
     "recovery_hi": "recovery_lo",
     "rate_hi": "rate_lo",
