@@ -83,9 +83,12 @@ def test_two_margins_are_not_compared() -> None:
         with pytest.raises(BadInput) as caught:
             audits_of([run("a", narrow), others])
         told = str(caught.value)
-        assert "verdicts.attack-success.asr: run a is judged by ±0.03, run b by ±0.05 (shipped)" in told
+        assert (
+            "verdicts.attack-success.asr: run a is judged by ±0.03, run b by ±0.05 (shipped)"
+            in told
+        )
         assert "--set verdicts.attack-success.asr=0.03" in told
-    with pytest.raises(BadInput, match="run b is judged by ±0.05 .shipped., run a by ±0.03"):
+    with pytest.raises(BadInput, match=r"run b is judged by ±0\.05 \(shipped\), run a by ±0\.03"):
         audits_of([run("b"), run("a", narrow)])
     # What one of them does not audit it does not judge.
     for found in (

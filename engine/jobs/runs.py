@@ -117,7 +117,8 @@ class Run:
         try:
             told = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise BadInput(f"run {self.id}: experiment.toml cannot be read: {error}.") from None
+            why = getattr(error, "strerror", None) or error
+            raise BadInput(f"run {self.id}: experiment.toml cannot be read: {why}.") from None
         return read_margins(told, f"run {self.id}: experiment.toml")
 
     @cached_property

@@ -38,9 +38,7 @@ def test_it_is_another_run_that_computes_nothing(shared: Computed, tmp_path: Pat
 
 
 @pytest.mark.parametrize("same", ["verdicts.gaussian.mean_score=0.15", "verdicts={}"])
-def test_the_shipped_margin_makes_no_other_run(
-    shared: Computed, tmp_path: Path, same: str
-) -> None:
+def test_the_shipped_margin_makes_no_other_run(shared: Computed, tmp_path: Path, same: str) -> None:
     home = shared.copy(tmp_path)
     document = run_json(shared.preset, home, "--set", same, command=called)
     assert document == shared.document | {"home": str(home)}
@@ -89,7 +87,9 @@ def test_a_preset_of_the_run_keeps_it(wide: tuple[Path, str], tmp_path: Path) ->
     assert again.rpartition("-")[2] == run.rpartition("-")[2]
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_written(tiny: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    tiny: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     for command in ("run", "plan"):
         wrong = ("--set", "verdicts.gausian.mean_score=1")

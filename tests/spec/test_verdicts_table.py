@@ -63,13 +63,19 @@ KNOWN = "accuracy, attack-success, gaussian"
 @pytest.mark.parametrize(
     ("assignment", "told"),
     [
-        ("verdicts.attack-success.asr=0", "verdicts.attack-success.asr = 0: should be greater than 0"),
+        (
+            "verdicts.attack-success.asr=0",
+            "verdicts.attack-success.asr = 0: should be greater than 0",
+        ),
         ("verdicts.attack-success.asr=-0.1", "asr = -0.1: should be greater than 0"),
         ("verdicts.attack-success.asr=nan", "asr = nan: should be a finite number"),
         ("verdicts.gaussian.mean_score=inf", "mean_score = inf: should be a finite number"),
         ("verdicts.attack-success.asr=true", "asr = True: should be a valid number"),
         ("verdicts.attack-success.asr=wide", "asr = 'wide': should be a valid number"),
-        ("verdicts.attack-success.asr=[0.1]", "verdicts.attack-success.asr: should be a valid number"),
+        (
+            "verdicts.attack-success.asr=[0.1]",
+            "verdicts.attack-success.asr: should be a valid number",
+        ),
         ("verdicts.attack-success=0.1", "verdicts.attack-success = 0.1: must be a table"),
         ("verdicts=0.1", "verdicts = 0.1: must be a table"),
         (
@@ -122,7 +128,12 @@ def test_only_margins_can_be_set(raw: dict[str, Any], key: str) -> None:
 
 def test_what_has_no_meaning_here_changes_nothing() -> None:
     """A run may come from a machine with other packages, or from another version."""
-    odd = {"theirs": {"x": 0.1}, "attack-success": {"older": 0.1}, "shift": {"y": 1.0}, "gaussian": {}}
+    odd = {
+        "theirs": {"x": 0.1},
+        "attack-success": {"older": 0.1},
+        "shift": {"y": 1.0},
+        "gaussian": {},
+    }
     assert changed(odd) == {}
 
 
@@ -132,7 +143,10 @@ def test_what_has_no_meaning_here_changes_nothing() -> None:
         (3, "verdicts = 3: must be a table"),
         ({"gaussian": 3}, "verdicts.gaussian = 3: must be a table"),
         *(
-            ({"gaussian": {"mean_score": bad}}, r"verdicts\.gaussian\.mean_score = .*: must be a number above 0")
+            (
+                {"gaussian": {"mean_score": bad}},
+                r"verdicts\.gaussian\.mean_score = .*: must be a number above 0",
+            )
             for bad in (0, -1, True, "1", [1], float("nan"), float("inf"), 10**400)
         ),
     ],
