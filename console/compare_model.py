@@ -15,7 +15,7 @@ from engine.results import margins
 from engine.results.compare import Row, shown_metric
 from engine.results.curves import role_of
 from engine.results.tables import Line, number, summary, with_bounds
-from engine.results.tidy import Audits, registered_audits
+from engine.results.tidy import Audits
 
 Cell = tuple[str, str]
 SIGNS = {"residue": "✗", "removed": "✓", "inconclusive": "?", "wrecked": "✖", "reference": "=",
@@ -133,7 +133,7 @@ class Comparison:
         self, rows: Sequence[Row], ascii_only: bool = False, audits: Audits | None = None
     ) -> None:
         self.rows = list(rows)
-        self.audits = registered_audits() if audits is None else audits
+        self.audits: Audits = audits or {}
         self.margins = margins.lines(self.audits)
         self.lines = summary(self.rows)
         self.signs = ASCII_SIGNS if ascii_only else SIGNS
