@@ -1,4 +1,4 @@
-"""Margins of runs in results: who is judged by which, how it is told, and what must not be mixed."""
+"""Margins of runs in results: who is judged by which, how it is shown, and what must not be mixed."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def test_two_margins_are_not_compared() -> None:
     for others in (run("b"), run("b", {"attack-success": {"asr": 0.05}})):
         with pytest.raises(BadInput) as caught:
             audits_of([run("a", narrow), others])
-        told = str(caught.value)
+        message = str(caught.value)
         assert (
             "verdicts.attack-success.asr: run a is judged by ±0.03, run b by ±0.05 (shipped)"
-            in told
+            in message
         )
-        assert "--set verdicts.attack-success.asr=0.03" in told
+        assert "--set verdicts.attack-success.asr=0.03" in message
     with pytest.raises(BadInput, match=r"run b is judged by ±0\.05 \(shipped\), run a by ±0\.03"):
         audits_of([run("b"), run("a", narrow)])
     # What one of them does not audit it does not judge.

@@ -82,7 +82,7 @@ class LiveScreen(LiveActions):
         )
         self.show_warnings(dict(told.warnings))
         self._show_data(told)
-        self._show_margins(told)
+        self._show_margins(told.margins)
         self._show_tracks(told)
         self._show_curves(told)
         self._show_look(told)
@@ -130,10 +130,10 @@ class LiveScreen(LiveActions):
             self._data_text = text
             line.update(text)
 
-    def _show_margins(self, told: OpenRun) -> None:
+    def _show_margins(self, margins: tuple[str, ...]) -> None:
         line = self.query_one("#live-margins", Words)
-        line.display = bool(told.margins)
-        text = "; ".join(told.margins)
+        line.display = bool(margins)
+        text = "; ".join(margins)
         if text != line.content:
             line.update(text)
 

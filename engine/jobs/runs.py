@@ -115,11 +115,11 @@ class Run:
         """
         path = self.folder / "experiment.toml"
         try:
-            told = tomllib.loads(path.read_text("utf-8"))
+            asked = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise BadInput(f"run {self.id}: experiment.toml cannot be read: {why}.") from None
-        return read_margins(told, f"run {self.id}: experiment.toml")
+        return read_margins(asked, f"run {self.id}: experiment.toml")
 
     @cached_property
     def checkpoint_seconds(self) -> float | None:

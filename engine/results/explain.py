@@ -159,12 +159,12 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
 
 def _margin(title: str, metric: Metric) -> str:
     audit, _, name = title.partition(".")
-    told = f"Equivalence margin: ±{exactly(metric.margin)}"
+    sentence = f"Equivalence margin: ±{exactly(metric.margin)}"
     if metric.shipped is not None:
-        told += f", set by the preset (shipped: ±{exactly(metric.shipped)})"
+        sentence += f", set by the preset (shipped: ±{exactly(metric.shipped)})"
     else:
-        told += f", as shipped; a preset may set another ([verdicts.{audit}] {name} = …)"
-    return f"{told}. The audit's primary metric."
+        sentence += f", as shipped; a preset may set another ([verdicts.{audit}] {name} = …)"
+    return f"{sentence}. The audit's primary metric."
 
 
 def _audit_page(name: str, audit: AuditLike) -> str:

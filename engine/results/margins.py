@@ -1,4 +1,4 @@
-"""Margins of a run: audits that judge by them, and how they are told.
+"""Margins of a run: audits that judge by them, and how they are shown.
 
 Every comparison is made with the audits of `audits_of`. Where a preset's margin differs from what the
 audit ships, `Metric.shipped` is the latter, and `lines` says both.
@@ -67,9 +67,9 @@ def _two_margins(one: Run, other: Run, name: str, shipped: Audits) -> str:
     metric = shipped[name].primary
     own = shipped[name].metrics[metric].margin
     values = [changed(run.margins).get(name, {}).get(metric, own) for run in (one, other)]
-    told = [f"±{exactly(v)}{' (shipped)' if v == own else ''}" for v in values]
+    named = [f"±{exactly(v)}{' (shipped)' if v == own else ''}" for v in values]
     return (
-        f"{TABLE}.{name}.{metric}: run {one.id} is judged by {told[0]}, run {other.id} by {told[1]}: "
+        f"{TABLE}.{name}.{metric}: run {one.id} is judged by {named[0]}, run {other.id} by {named[1]}: "
         "compare them apart, or run one of the presets again with the other's margin, as in "
         f"--set {TABLE}.{name}.{metric}={exactly(values[0])}, which computes nothing."
     )
@@ -113,8 +113,8 @@ def document(audits: Audits, names: Iterable[str]) -> dict[str, dict[str, dict[s
 
 def to_markdown(audits: Audits) -> str:
     """A list; empty where all margins are those shipped."""
-    told = lines(audits)
-    return "".join(["\n", *(f"- {line}\n" for line in told)]) if told else ""
+    found = lines(audits)
+    return "".join(["\n", *(f"- {line}\n" for line in found)]) if found else ""
 
 
 def to_latex(audits: Audits) -> str:

@@ -50,8 +50,8 @@ def test_it_is_told_wherever_the_run_is(shared: Computed, wide: tuple[Path, str]
     for words in (("compare", run), ("compare", run, "--md"), ("compare", run, "--latex")):
         assert called(*words, *where).stdout.count(LINE) == 1, words
         assert "margin of" not in called(words[0], shared.run, *words[2:], *where).stdout
-    told = strict_json(called("compare", run, *where, "--json").stdout)
-    assert told["margins"] == {
+    document = strict_json(called("compare", run, *where, "--json").stdout)
+    assert document["margins"] == {
         "accuracy": {"test_accuracy": {"margin": 0.02, "shipped": 0.02}},
         "gaussian": {"mean_score": AFTER},
     }

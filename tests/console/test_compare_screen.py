@@ -336,9 +336,9 @@ def test_an_export_has_the_margins(there: Staged, tmp_path: Path, form: str) -> 
     other = judged_by(there, {"attack-success": {"asr": 0.03}})
     path = tmp_path / f"table.{form}"
     export(form, path, [other], rows_of([other]))
-    told = path.read_text()
+    content = path.read_text()
     if form == "json":
-        margin = json.loads(told)["margins"]["attack-success"]["asr"]
+        margin = json.loads(content)["margins"]["attack-success"]["asr"]
         assert margin == {"margin": 0.03, "shipped": 0.05}
     else:
-        assert told.count(LINE) == (form != "csv")
+        assert content.count(LINE) == (form != "csv")

@@ -471,8 +471,8 @@ def test_margins_load_show_and_save_as_they_are(tmp_path: Path) -> None:
     draft = Draft.start(str(path), Home(tmp_path))
     assert draft.check() == [] and not draft.changed
     where = section(draft, "verdicts")
-    told = {e.field.key: (e.text, e.field.default, e.field.takes) for e in draft.entries(where)}
-    assert told == {
+    shown = {e.field.key: (e.text, e.field.default, e.field.takes) for e in draft.entries(where)}
+    assert shown == {
         "accuracy.test_accuracy": ("", "0.02", "number > 0, < 1"),
         "gaussian.mean_score": ("", "0.15", "number > 0"),
         "attack-success.asr": ("0.03", "0.05", "number > 0, < 1"),

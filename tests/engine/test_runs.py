@@ -57,14 +57,14 @@ def test_where_and_how_it_is_computed_is_as_asked_last_and_makes_no_other_run(
 
 def test_another_margin_is_another_run_under_the_same_keys(tmp_path: Path) -> None:
     first = created(tmp_path, TINY)
-    told = first.plan.to_json()
+    plan = first.plan.to_json()
     # The id of before there were margins, which homes are full of.
-    assert first.id == f"tiny-{digest([sorted(first.plan.stages), told['cells']])[:10]}"
+    assert first.id == f"tiny-{digest([sorted(first.plan.stages), plan['cells']])[:10]}"
     other = created(tmp_path, TINY + "[verdicts.gaussian]\nmean_score = 0.3\n")
     third = created(tmp_path, TINY + "[verdicts.gaussian]\nmean_score = 0.4\n")
     assert len({first.id, other.id, third.id}) == 3
     assert Run(other.home, other.id).margins == {"gaussian": {"mean_score": 0.3}}
-    assert other.plan.to_json() == told, "and nothing else is"
+    assert other.plan.to_json() == plan, "and nothing else is"
     assert created(tmp_path, TINY + "[verdicts.gaussian]\nmean_score = 0.3\n") == other
     assert created(tmp_path, TINY + "[verdicts]\ngaussian.mean_score = 0.15\n") == first
     assert created(tmp_path, TINY + "[verdicts.gaussian]\n") == first

@@ -48,8 +48,8 @@ def test_a_margin_that_is_halved_or_doubled_turns_it_red(
 ) -> None:
     audit, _, metric = name.partition(".")
     cls = registered_audits()[audit]
-    told = cls.metrics[metric]
-    other = replace(told, margin=factor * MARGINS[name])
+    own = cls.metrics[metric]
+    other = replace(own, margin=factor * MARGINS[name])
     monkeypatch.setattr(cls, "metrics", cls.metrics | {metric: other})
     with pytest.raises(AssertionError):
         test_the_margins_are_those_that_were_published()

@@ -50,18 +50,18 @@ def test_every_audit_with_a_margin_takes_another(name: str) -> None:
     primary = judged(cls)
     assert (primary is None) == (not cls.primary)
     if primary is not None:
-        metric, told = primary
-        assert changed({name: {metric: told.margin}}) == {}  # type: ignore[dict-item]
-        half = told.margin / 2  # type: ignore[operator]
+        metric, own = primary
+        assert changed({name: {metric: own.margin}}) == {}  # type: ignore[dict-item]
+        half = own.margin / 2  # type: ignore[operator]
         assert changed({name: {metric: half}}) == {name: {metric: half}}
-        assert told.span is None or told.margin < told.span  # type: ignore[operator]
+        assert own.span is None or own.margin < own.span  # type: ignore[operator]
 
 
 KNOWN = "accuracy, attack-success, gaussian"
 
 
 @pytest.mark.parametrize(
-    ("assignment", "told"),
+    ("assignment", "message"),
     [
         (
             "verdicts.attack-success.asr=0",
@@ -111,11 +111,11 @@ KNOWN = "accuracy, attack-success, gaussian"
         ("verdict.attack-success.asr=0.1", "unknown key 'verdict'. Did you mean 'verdicts'?"),
     ],
 )
-def test_what_does_not_fit_is_refused(raw: dict[str, Any], assignment: str, told: str) -> None:
+def test_what_does_not_fit_is_refused(raw: dict[str, Any], assignment: str, message: str) -> None:
     presets.set_dotted(raw, assignment)
     with pytest.raises(BadInput) as caught:
         presets.validate(raw, "file.toml")
-    assert str(caught.value).startswith("file.toml: verdict") and told in str(caught.value)
+    assert str(caught.value).startswith("file.toml: verdict") and message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -138,7 +138,7 @@ def test_what_has_no_meaning_here_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "told"),
+    ("verdicts", "message"),
     [
         (3, "verdicts = 3: must be a table"),
         ({"gaussian": 3}, "verdicts.gaussian = 3: must be a table"),
@@ -151,8 +151,8 @@ def test_what_has_no_meaning_here_changes_nothing() -> None:
         ),
     ],
 )
-def test_margins_of_a_run_are_read_with_care(verdicts: object, told: str) -> None:
-    with pytest.raises(BadInput, match=f"^run r: {told}"):
+def test_margins_of_a_run_are_read_with_care(verdicts: object, message: str) -> None:
+    with pytest.raises(BadInput, match=f"^run r: {message}"):
         read_margins({"verdicts": verdicts}, "run r")
     assert read_margins({}, "run r") == {}
     assert read_margins({"verdicts": {"theirs": {"x": 1}}}, "run r") == {"theirs": {"x": 1.0}}
