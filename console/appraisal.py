@@ -17,11 +17,12 @@ from typing import Any
 
 from console.estimating import duration
 from console.expecting import LikeRuns, expected, summary_line
-from console.planning import Planned, expand
+from console.planning import Planned, audits_of, expand
 from engine.jobs.home import Home
 from engine.jobs.records import DONE
 from engine.jobs.store import Store
 from engine.jobs.survey import survey
+from engine.results import margins
 from engine.spec.planned import Stage
 from engine.spec.presets import validate
 
@@ -137,6 +138,7 @@ def appraise(
         remarks.append("no retrain among the methods: gaps and recoveries will be undefined")
     if len(experiment.seeds) < 3:
         remarks.append("fewer than 3 seeds: intervals will be wide or missing")
+    remarks += margins.lines(audits_of(experiment))
     return Appraisal(
         planned,
         stages=len(plan.stages),
@@ -148,7 +150,7 @@ def appraise(
         unknown=1 - len(known) / len(times) if times else 0.0,
         assumed=bool(assumed),
         remarks=tuple(remarks),
-        power=summary_line(expected(plan, like or LikeRuns(home))),
+        power=summary_line(expected(plan, like or LikeRuns(home), audits_of(experiment))),
     )
 
 

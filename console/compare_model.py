@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.results import margins
 from engine.results.compare import Row, shown_metric
 from engine.results.curves import role_of
 from engine.results.tables import Line, number, summary, with_bounds
+from engine.results.tidy import Audits
 
 Cell = tuple[str, str]
 SIGNS = {"residue": "✗", "removed": "✓", "inconclusive": "?", "wrecked": "✖", "reference": "=",
@@ -133,10 +135,14 @@ def _next(words: Sequence[str], word: str) -> str:
 
 
 class Comparison:
-    """Rows of one or several runs, as lines to choose from."""
+    """Rows of one or several runs, as lines to choose from; `audits` are those that judged them."""
 
-    def __init__(self, rows: Sequence[Row], ascii_only: bool = False) -> None:
+    def __init__(
+        self, rows: Sequence[Row], ascii_only: bool = False, audits: Audits | None = None
+    ) -> None:
         self.rows = list(rows)
+        self.audits: Audits = audits or {}
+        self.margins = margins.lines(self.audits)
         self.lines = summary(self.rows)
         self.signs = ASCII_SIGNS if ascii_only else SIGNS
         self.ascii = ascii_only

@@ -20,9 +20,10 @@ from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
 from engine.jobs.survey import RunReader
+from engine.results import margins
 from engine.results.compare import Row, compare
 from engine.results.tables import COLUMNS, HEADINGS, Line, summary
-from engine.results.tidy import registered_audits, tidy
+from engine.results.tidy import tidy
 from engine.results.tuning import ORACLE, note, trials_of
 from engine.results.tuning import to_markdown as tuning_markdown
 from engine.spec.errors import BadInput
@@ -41,14 +42,21 @@ STYLES = {
 
 
 def rows_of(found: Sequence[Run]) -> list[Row]:
-    """All comparison rows of some runs, sorted."""
-    audits = registered_audits()
+    """All comparison rows of some runs, sorted. Raises BadInput where they judge by different
+    margins."""
+    audits = margins.audits_of(found)
     measurements = []
     for run in found:
         measurements += tidy(
             run.id, run.plan.cells, RunReader(run), audits, run.plan.searches, run.plan.stages
         )
     return compare(measurements, audits)
+
+
+def margins_document(found: Sequence[Run]) -> dict[str, Any]:
+    """For programs: by which margin each audit of some runs is judged, and by which it ships."""
+    names = {cell.audit for run in found for cell in run.plan.cells}
+    return margins.document(margins.audits_of(found), names)
 
 
 def tuning_of(found: Sequence[Run]) -> list[Row]:
@@ -76,6 +84,7 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         one = len(found) == 1
         told["data"] = [each.to_json() for each in data_sets_of(found)]
         told["machines"] = machines_document(found)
+        told["margins"] = margins_document(found)
         told["run"] = found[0].id if one else [run.id for run in found]
         if origins := {run.id: imported_from(run) for run in found if run.imported is not None}:
             told["imported"] = origins
@@ -86,7 +95,9 @@ def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> 
         text = {"csv": to_csv, "md": to_markdown, "latex": to_latex}[forms[0]](rows)
         if forms == ["md"]:
             text += tuning_markdown(tuning_of(found)) + machines_markdown(found)
-            text += warnings_markdown(found)
+            text += warnings_markdown(found) + margins.to_markdown(margins.audits_of(found))
+        if forms == ["latex"]:
+            text += margins.to_latex(margins.audits_of(found))
         say(text.rstrip("\n"))
 
 
@@ -114,7 +125,7 @@ def print_comparison(found: Sequence[Run]) -> None:
         cells[-1].stylize(STYLES.get(line.verdict, ""))
         table.add_row(*cells)
     target.print(table)
-    for text in data_lines(data_sets_of(found)):
+    for text in data_lines(data_sets_of(found)) + margins.lines(margins.audits_of(found)):
         say(f"  {text}")
     print_machines(found)
     for run in found:

@@ -15,13 +15,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from console.fields import Field, fields_of
+from console.fields import Field, fields_of, margin_field
 from console.saving import raw_of
 from engine.jobs.home import Home
 from engine.spec import toml
-from engine.spec.component import Listed
+from engine.spec.component import Audit, Listed
 from engine.spec.errors import BadInput
 from engine.spec.experiment import COMPONENT_FIELDS, Compute, Experiment, Forget, Train, Tune
+from engine.spec.margins import judged
 from engine.spec.presets import validate
 from engine.spec.registry import registered
 
@@ -32,6 +33,7 @@ TABLES: dict[str, type[BaseModel]] = {
 OWN = ("title", "description", "seeds", "budgets", "validation", "grid")  # keys of no table
 UNDO = 200  # steps
 PLACE = re.compile(r"([a-z_]+)(?:\[(\d+)\])?(?:\.(?:grid\.)?([\w-]+))?")
+MARGIN = re.compile(r"verdicts\.([\w-]+(?:\.[\w-]+)?)")  # of an audit, or of its metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Draft:
         raw, where = raw_of(source, home)
         for key, (_, many) in COMPONENT_FIELDS.items():
             _check_shape(raw, key, many, where)
-        for key in TABLES:
+        for key in (*TABLES, "verdicts"):
             _check_shape(raw, key, False, where)
         path = Path(where)
         of_run = path.parent.parent == home.runs
@@ -108,13 +110,16 @@ class Draft:
                 found.append(Section("train"))
         # Without its table nothing is tuned: there are no defaults to show.
         tuned = [Section("tune")] if "tune" in self.raw else []
-        return [*found, Section("forget"), *tuned, Section("compute")]
+        verdicts = [Section("verdicts")] if "verdicts" in self.raw or self._margins() else []
+        return [*found, Section("forget"), *tuned, *verdicts, Section("compute")]
 
     def table(self, section: Section) -> dict[str, Any]:
         """The section's own data; {} where the preset says nothing of it."""
         if section.field == "general":
             return self.raw
         place = self.raw.get(section.field, {})
+        if section.field == "verdicts":
+            return _flat(place)
         found = place[section.index] if section.index is not None else place
         return found if isinstance(found, dict) else {}
 
@@ -126,6 +131,9 @@ class Draft:
                 told.setdefault(problem.field, problem.text)
             elif section.holds(problem):
                 told.setdefault(problem.key, problem.text)
+        if section.field == "verdicts":  # what is said of an audit is said of all its keys
+            for key in self.table(section):
+                told.setdefault(key, told.get(key.partition(".")[0], ""))
         table = self.table(section)
         grid = table.get("grid", {}) if section.many else {}
         grid = grid if isinstance(grid, dict) else {}
@@ -149,19 +157,35 @@ class Draft:
             return fields_of(Experiment, without=others)
         if section.field in TABLES:
             return fields_of(TABLES[section.field])
+        if section.field == "verdicts":
+            return self._margins()
         cls = registered(COMPONENT_FIELDS[section.field][0]).get(section.name)
         if cls is None:
             return []
         listed = issubclass(cls, Listed)
         return fields_of(cls, grid=listed, without=("grid",) if listed else ())
 
+    def _margins(self) -> list[Field]:
+        """A key for each listed audit that has a margin."""
+        known = registered("audit")
+        names = [str(entry.get("name", "")) for entry in self.raw.get("audits", [])]
+        audits = {name: cls for name in names if issubclass(cls := known.get(name, Audit), Audit)}
+        return [
+            margin_field(name, *primary)
+            for name, cls in audits.items()
+            if (primary := judged(cls)) is not None
+        ]
+
     # --- editing ---------------------------------------------------------------------------------
 
     def write(self, section: Section, one: Field, text: str) -> None:
         """Set a key from what was typed; nothing typed restores the default."""
         self._remember()
-        table = self._own_table(section)
         value = one.read(text) if text.strip() else None
+        if section.field == "verdicts":
+            self._write_margin(one.key, value)
+            return
+        table = self._own_table(section)
         alternatives = section.many and one.is_grid(value)
         grid = table.get("grid", {}) if section.many else {}
         grid = grid if isinstance(grid, dict) else {}
@@ -177,6 +201,20 @@ class Draft:
             table[one.key] = value
         if section.field in TABLES and not table and section.field != "tune":
             del self.raw[section.field]
+
+    def _write_margin(self, key: str, value: Any) -> None:
+        """Set `audit.metric`, or with None empty it and the tables that hold nothing then."""
+        audit, _, metric = key.partition(".")
+        tables = self.raw.setdefault("verdicts", {})
+        if not isinstance(tables.get(audit), dict):
+            tables[audit] = {}
+        tables[audit].pop(metric, None)
+        if value is not None:
+            tables[audit][metric] = value
+        if not tables[audit]:
+            del tables[audit]
+        if not tables:
+            del self.raw["verdicts"]
 
     def _own_table(self, section: Section) -> dict[str, Any]:
         if section.field in TABLES and not isinstance(self.raw.get(section.field), dict):
@@ -273,6 +311,17 @@ class Draft:
         return self.raw != self.before
 
 
+def _flat(tables: dict[str, Any]) -> dict[str, Any]:
+    """[verdicts] with one key for each margin; what is no table of an audit's stays as it is."""
+    found: dict[str, Any] = {}
+    for audit, table in tables.items():
+        if isinstance(table, dict):
+            found |= {f"{audit}.{metric}": value for metric, value in table.items()}
+        else:
+            found[audit] = table
+    return found
+
+
 def _check_shape(raw: dict[str, Any], key: str, many: bool, where: str) -> None:
     value = raw.get(key, [] if many else {})
     entries = value if many and isinstance(value, list) else [value]
@@ -304,8 +353,9 @@ def problems_of(error: BadInput) -> list[Problem]:
             found.append(Problem(text))
             continue
         number = int(place[2]) if place[2] else None
+        margin = MARGIN.match(text)
         # Once planned, an entry is named by its component: attacks.gaussian.share.
-        found.append(Problem(text, place[1], number, place[3] or ""))
+        found.append(Problem(text, place[1], number, margin[1] if margin else place[3] or ""))
     return found
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from console.comparing import tuning_of
+from console.comparing import margins_document, tuning_of
 from console.machines_view import machines_document
 from console.machines_view import to_markdown as machines_markdown
 from console.plotting import figure_of, panels_of
@@ -14,6 +14,7 @@ from console.warnings_view import to_markdown as warnings_markdown
 from console.warnings_view import warnings_document
 from engine.jobs.datasets import data_sets_of
 from engine.jobs.runs import Run
+from engine.results import margins
 from engine.results.compare import Row
 from engine.results.figures import write
 from engine.results.tables import exported, to_csv, to_latex, to_markdown
@@ -53,12 +54,15 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
             "warnings": warnings_document(found),
             "data": [one.to_json() for one in data_sets_of(found)],
             "machines": machines_document(found),
+            "margins": margins_document(found),
         }
         text = json.dumps(told, indent=1) + "\n"
     else:
         text = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](rows)
         if form == "md":
             text += tuning_markdown(tuning_of(found)) + machines_markdown(found)
-            text += warnings_markdown(found)
+            text += warnings_markdown(found) + margins.to_markdown(margins.audits_of(found))
+        if form == "tex":
+            text += margins.to_latex(margins.audits_of(found))
     with path.open("x", encoding="utf-8") as file:
         file.write(text)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.spec import toml
+from engine.spec.component import Metric
 
 Kind = Literal["number", "choice", "bool", "text", "list", "table"]
 BOUNDS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
@@ -122,6 +123,19 @@ def fields_of(
         for name, info in model.model_fields.items()
         if name not in ("name", *without)
     ]
+
+
+def margin_field(audit: str, name: str, metric: Metric) -> Field:
+    """The key of [verdicts] for an audit's primary metric."""
+    below = "" if metric.span is None else f", < {metric.span:g}"
+    return Field(
+        key=f"{audit}.{name}",
+        kind="number",
+        takes=f"number > 0{below}",
+        default=written(metric.margin),
+        description="Equivalence margin that verdicts go by; default: the shipped one. It changes no "
+        "measurement, but makes another run.",
+    )
 
 
 def _field(key: str, info: FieldInfo, grid: bool) -> Field:

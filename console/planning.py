@@ -20,6 +20,8 @@ from engine.jobs.machines import check_one_kind
 from engine.jobs.stage_warnings import one_line
 from engine.jobs.store import Store
 from engine.jobs.survey import survey
+from engine.results import margins
+from engine.results.tidy import Audits, registered_audits
 from engine.spec.data_report import warnings_in
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment
@@ -107,7 +109,7 @@ def show_plan(
     check_one_kind(plan, store, planned.experiment.compute, planned.resources)
     found = survey(plan, store)
     data = data_sets(plan, store)
-    power = expected(plan, LikeRuns(place))
+    power = expected(plan, LikeRuns(place), audits_of(planned.experiment))
     todo = sum(stage.tee for stage in found.missing)
     missing = {stage.key for stage in found.missing}
     if as_json:
@@ -119,6 +121,8 @@ def show_plan(
         told["estimates"] = estimates(plan, missing, planned.kind)
         told["starts_anew"] = starting_anew(planned.experiment)
         told["remarks"] = plan.remarks
+        names = {cell.audit for cell in plan.cells}
+        told["margins"] = margins.document(audits_of(planned.experiment), names)
         told.pop(REPORTS, None)  # the same again, by stage
         told["data"] = [one.to_json() for one in data]
         told["power"] = [one.to_json() for one in power]
@@ -140,6 +144,8 @@ def show_plan(
         say(text)
     for text in warning_lines(Counter(t for one in data for t in warnings_in(one.report))):
         say(one_line(text))
+    for text in margins.lines(audits_of(planned.experiment)):
+        say(text)
     say(
         f"{len(plan.cells)} measurements; {plan.tee:.4g} TEE in all, {todo:.4g} to do, on "
         f"{planned.width} × {planned.kind}. "
@@ -165,6 +171,11 @@ def show_plan(
         say("There is no `retrain` among the methods: gaps and recoveries will be undefined.")
     for text in power_lines(power):
         say(text)
+
+
+def audits_of(experiment: Experiment) -> Audits:
+    """All audits, with the margins that the preset sets."""
+    return margins.with_margins(registered_audits(), experiment.verdicts)
 
 
 def search_tee(plan: Plan) -> float:

@@ -29,11 +29,12 @@ from engine.jobs.machines import machines_of, mixed
 from engine.jobs.run_warnings import warnings_of
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
+from engine.results import margins
 from engine.results.compare import shown_metric
 from engine.results.explain import explain
 from engine.results.figures import inline_svg
 from engine.results.tables import COLUMNS, Line, summary
-from engine.results.tidy import class_names, registered_audits
+from engine.results.tidy import Audits, class_names
 from engine.results.tuning import ORACLE, note, table_of
 from engine.spec.errors import BadInput
 
@@ -83,11 +84,13 @@ def report(run: Run) -> str:
     """The page. The same run gives the same page. Raises BadInput if its files cannot be read."""
     rows = rows_of([run])
     lines = summary(rows)
+    audits = margins.audits_of([run])
     title = str(run.facts.get("title") or run.facts.get("name") or run.id)
     body = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="note">{_text(_subtitle(run))}</p>',
         *_data_lines(run),
+        *(f"<p>{_text(text)}</p>" for text in margins.lines(audits)),
         _section("Verdicts", _verdicts(lines)),
         _machines(run),
         _warnings(run),
@@ -97,7 +100,7 @@ def report(run: Run) -> str:
         _poisons(run),
         _attacks(run),
         _section("Measurements", _measurements(rows)),
-        _section("What the words mean", _explanations(lines)),
+        _section("What the words mean", _explanations(lines, audits)),
         _section("Preset, every default written out", _pre(_preset(run))),
         _section("Environment", _environment(run)),
     ]
@@ -306,14 +309,14 @@ def _measured(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else _text(value)
 
 
-def _explanations(lines: Sequence[Line]) -> str:
+def _explanations(lines: Sequence[Line], audits: Audits) -> str:
     words = dict.fromkeys(page for line in lines for page in line.pages)
     words |= dict.fromkeys(("gap", "recovery", "tee"))
     words |= dict.fromkeys(f"{line.audit}.{line.metric}" for line in lines)
     pages = []
     for word in words:
         try:
-            pages.append(_pre(explain(word, registered_audits()).strip()))
+            pages.append(_pre(explain(word, audits).strip()))
         except BadInput:  # an audit that is no longer installed
             continue
     return "\n".join(pages)

@@ -57,7 +57,7 @@ def run_preset(
     plain: bool,
 ) -> int:
     """Returns the exit code. Raises BadInput before anything is computed or written."""
-    from console.comparing import rows_of, tuning_of
+    from console.comparing import margins_document, rows_of, tuning_of
     from console.launching import created, finish
     from console.planning import prepare
     from engine.results.tables import exported
@@ -86,7 +86,7 @@ def run_preset(
     state = "done" if found.complete else _outcome(run)
     interrupted = interrupted and state != "done"  # asked too late
     if as_json:
-        told = {
+        told: dict[str, Any] = {
             "run": run.id,
             "status": state,
             "home": str(place.root),
@@ -94,6 +94,7 @@ def run_preset(
         }
         told |= {"tuning": exported(tuning_of([run])), "data": _data_json(run)}
         told["machines"] = machines_document([run])
+        told["margins"] = margins_document([run])
         say_json(told | {"warnings": warnings_document([run])})
     elif not interrupted:
         _compare(run)

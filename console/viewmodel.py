@@ -199,6 +199,7 @@ class OpenRun:
     problem: str = ""
     warnings: tuple[tuple[str, int], ...] = ()  # of its stages: text, how many; the newest last
     data: tuple[tuple[str, str], ...] = ()  # a line for each data set: in full, and in short
+    margins: tuple[str, ...] = ()  # a line for each margin that is not the shipped one
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ from engine.jobs.home import Home
 from engine.jobs.run_warnings import warnings_of
 from engine.jobs.runs import Run
 from engine.results.explain import explain
-from engine.results.tidy import registered_audits
+from engine.results.margins import audits_of
+from engine.results.tidy import Audits
 from engine.spec.errors import BadInput
 
 NAME = 19  # columns of a method's name on a narrow screen
@@ -140,14 +141,15 @@ class CompareScreen(ExportsScreen):
         problem, rows = "", []
         warnings: dict[str, int] = {}
         found: list[Run] = []
+        audits: Audits | None = None
         try:
             found = [runs.find(home, run_id) for run_id in selection.ids]
-            rows = rows_of(found)
+            rows, audits = rows_of(found), audits_of(found)
             warnings = warnings_of(found).counts
         except BadInput as error:
             problem = str(error)
         if not get_current_worker().is_cancelled:
-            comparison = Comparison(rows, self.chelate.ascii)
+            comparison = Comparison(rows, self.chelate.ascii, audits)
             take = partial(self._take, selection, found, comparison, problem, warnings)
             self.app.call_from_thread(take)
 
@@ -237,7 +239,7 @@ class CompareScreen(ExportsScreen):
         line = f"{self.selection.heading(room)}   {told}"
         # Two lines where one has no room for all: the names of the runs come first.
         text = line if len(line) <= room else f"{self.selection.heading(room)}\n{told}"
-        self.query_one("#compare-head", Words).update(text)
+        self.query_one("#compare-head", Words).update("\n".join([text, *self.comparison.margins]))
 
     def runs_shown(self) -> str:
         return named(self.selection.ids, 60)
@@ -347,7 +349,7 @@ class CompareScreen(ExportsScreen):
         pages = []
         for word in [*words, "gap", "recovery", "z", "tee"]:
             try:
-                pages.append(explain(word, registered_audits()))
+                pages.append(explain(word, self.comparison.audits))
             except BadInput:
                 continue
         self.app.push_screen(Page("What it means", "\n".join(pages)))

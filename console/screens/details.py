@@ -26,7 +26,7 @@ from engine.jobs.survey import RunReader
 from engine.results.curves import budget_panels
 from engine.results.explain import explain
 from engine.results.tables import Line
-from engine.results.tidy import registered_audits, shown_variants
+from engine.results.tidy import shown_variants
 from engine.results.utility import UTILITY_AUDIT
 from engine.spec.errors import BadInput
 
@@ -161,7 +161,7 @@ class Details(Vertical):
         pages = []
         for word in (f"{line.audit}.{line.metric}", *line.pages, "gap", "recovery"):
             try:
-                pages.append(explain(word, registered_audits()))
+                pages.append(explain(word, self.comparison.audits))
             except BadInput:  # of an audit that is no longer installed
                 continue
         self.query_one("#details-page", Words).update("\n".join(pages))

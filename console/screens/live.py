@@ -48,6 +48,7 @@ class LiveScreen(LiveActions):
         yield Static("", id="live-head", markup=False)
         yield WarningLine(id="live-warning")
         yield Words(id="live-data")
+        yield Words(id="live-margins")
         yield FilterLine("filter: letters in this order", id="live-filter")
         yield FilterLine("search in the log", id="live-search")
         with Container(id="live-panes"):
@@ -81,6 +82,7 @@ class LiveScreen(LiveActions):
         )
         self.show_warnings(dict(told.warnings))
         self._show_data(told)
+        self._show_margins(told.margins)
         self._show_tracks(told)
         self._show_curves(told)
         self._show_look(told)
@@ -126,6 +128,13 @@ class LiveScreen(LiveActions):
         line.display = bool(text)
         if text != self._data_text:
             self._data_text = text
+            line.update(text)
+
+    def _show_margins(self, margins: tuple[str, ...]) -> None:
+        line = self.query_one("#live-margins", Words)
+        line.display = bool(margins)
+        text = "; ".join(margins)
+        if text != line.content:
             line.update(text)
 
     def _show_tracks(self, told: OpenRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from engine.jobs.datasets import both_lines, data_sets_of
 from engine.jobs.events import strip_control
 from engine.jobs.follow import RunTail
 from engine.jobs.runs import Run, attempt_folder
+from engine.results import margins
 from engine.spec.errors import BadInput
 
 STEPPING = ("train", "unlearn")  # kinds of stages that may diverge
@@ -58,8 +60,11 @@ class Feed:
         self._parents: dict[str, tuple[str, ...]] = {}
         self._rank: dict[str, float] = {}
         self._data: tuple[tuple[str, str], ...] = ()
+        self._margins: tuple[str, ...] = ()
         self._load()
         self._look_at_data()
+        with contextlib.suppress(BadInput, OSError, AttributeError, TypeError):  # Compare says it
+            self._margins = tuple(margins.lines_of(self.run))
 
     def _load(self) -> None:
         try:
@@ -361,6 +366,7 @@ class Feed:
             self.problem,
             self.warnings.told,
             self._data,
+            self._margins,
         )
 
     def _queue(self) -> tuple[str, ...]:

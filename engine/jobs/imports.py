@@ -32,6 +32,7 @@ from engine.jobs.records import DONE, Record, parse_record
 from engine.jobs.runs import ID, IMPORTED, Run, every
 from engine.jobs.stranger import Strange, check_measurements, clean, parse, plan_of, table
 from engine.spec.errors import BadInput
+from engine.spec.margins import read_margins
 from engine.spec.planned import Plan
 
 MOST_BYTES = 8 << 30  # of all files together, unless somebody allows more
@@ -244,9 +245,13 @@ def _check(folder: Path) -> None:
         if path.exists():
             table(_cleaned(path), path.name)
     try:
-        tomllib.loads(_read(folder / "experiment.toml").decode())
+        asked = tomllib.loads(_read(folder / "experiment.toml").decode())
     except (ValueError, RecursionError) as error:
         raise Strange(f"experiment.toml is not valid TOML ({error})") from None
+    try:  # the only part of it that results read
+        read_margins(asked, "experiment.toml")
+    except BadInput as error:
+        raise Strange(str(error).rstrip(".")) from None
     for path in folder.glob("store/objects/*/*"):
         _check_object(path, plan)
 

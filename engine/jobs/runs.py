@@ -38,6 +38,7 @@ from engine.jobs.orders import Order
 from engine.jobs.store import Store
 from engine.spec.errors import BadInput, unknown
 from engine.spec.keys import canonical, digest
+from engine.spec.margins import Margins, changed, read_margins
 from engine.spec.planned import PINS, REPORTS
 
 if TYPE_CHECKING:  # pydantic costs half a second, which a list of runs can do without
@@ -105,6 +106,20 @@ class Run:
 
         path = self.folder / "experiment.toml"
         return validate(read_toml(path), where=str(path))
+
+    @cached_property
+    def margins(self) -> Margins:
+        """What its preset sets in place of the margins that audits ship, read without pydantic.
+
+        Raises BadInput if it cannot be read: verdicts by other margins would be another run's.
+        """
+        path = self.folder / "experiment.toml"
+        try:
+            asked = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise BadInput(f"run {self.id}: experiment.toml cannot be read: {why}.") from None
+        return read_margins(asked, f"run {self.id}: experiment.toml")
 
     @cached_property
     def checkpoint_seconds(self) -> float | None:
@@ -272,8 +287,10 @@ def create(
     """The run of this plan in this home: made now, or found from last time."""
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60] or "run"
     told = plan.to_json()
-    keys = sorted(plan.stages)
-    run = Run(home, f"{slug}-{digest([keys, told['cells']])[:10]}")
+    # Margins as they are shipped are no part of it, written out or not: runs of before had no others.
+    margins = changed(experiment.verdicts)
+    decisive = [sorted(plan.stages), told["cells"], *([margins] if margins else [])]
+    run = Run(home, f"{slug}-{digest(decisive)[:10]}")
     with home.plans():
         _write(run, name, experiment, told, device, origin)
     return run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.results import pages
 from engine.results.evidence import ALPHA, GATE_ALPHA, SHARE
+from engine.results.margins import exactly
 from engine.results.tidy import AuditLike, Audits
 from engine.results.utility import UTILITY_AUDIT, UTILITY_MARGIN, UTILITY_METRIC
 from engine.results.verdict import FEWEST_SEEDS
@@ -172,10 +173,7 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
     facts.append(f"Null: {null}")
     if primary:
         if metric.margin is not None:
-            facts.append(
-                f"Equivalence margin: ±{metric.margin:g}, unless [verdicts] of a preset sets "
-                "another. The audit's primary metric."
-            )
+            facts.append(_margin(title, metric))
     else:
         facts.append("Describes: gets no verdict of its own.")
     if metric.rate:
@@ -184,6 +182,16 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
         facts.append("Never averaged over seeds: a mean of it would mean nothing.")
     facts.append(f"Cannot see: {metric.blind_spots or blind}")
     return _page(title, facts)
+
+
+def _margin(title: str, metric: Metric) -> str:
+    audit, _, name = title.partition(".")
+    sentence = f"Equivalence margin: ±{exactly(metric.margin)}"
+    if metric.shipped is not None:
+        sentence += f", set by the preset (shipped: ±{exactly(metric.shipped)})"
+    else:
+        sentence += f", as shipped; a preset may set another ([verdicts.{audit}] {name} = …)"
+    return f"{sentence}. The audit's primary metric."
 
 
 def _audit_page(name: str, audit: AuditLike) -> str:

@@ -88,12 +88,6 @@ COLUMNS = {
         "none: most words have no qualifier.",
         "anything beyond the word: it rests on further tests of the same rows.",
     ),
-    "margin": Told(
-        "The equivalence margin a row was judged by, in the metric's own unit: the shipped one, or "
-        "the preset's [verdicts].",
-        "none: it is a choice.",
-        "which shifts matter to you: set it before looking at the results.",
-    ),
     "power": Told(
         "With what chance each word of a verdict comes out at this number of seeds, for one "
         "unlearning row, if nothing, half or all is left of what the model before unlearning shows; "
@@ -109,6 +103,16 @@ COLUMNS = {
         "retraining. That a spread of few seeds is itself uncertain, and rates near 0 are not normal. "
         "Of Hommel's correction it counts the first step only, p times the rows tested, so residue "
         "comes out at least as often as it says. Choose the seeds by it once, before they are run.",
+    ),
+    "margin": Told(
+        "How far from its null an audit's primary metric may lie and still count as nothing left: the "
+        "equivalence margin, in the metric's own unit. Every audit ships one; a preset may set another "
+        "([verdicts.attack-success] asr = 0.03). That makes another run, which computes nothing and "
+        "names both margins wherever it is shown. That of accuracy.test_accuracy is also the loss that "
+        "wrecks a model. Null, direction and family cannot be set.",
+        "none: it is a choice.",
+        "whether what lies within it does harm. Chosen after the results were seen, it only says that "
+        "some margin fits them.",
     ),
     "test acc": Told(
         "Mean accuracy on clean test rows, over seeds (audit accuracy, metric test_accuracy). The "
@@ -261,6 +265,7 @@ ALIASES = {
     "margins": "margin",
     "seeds_to_settle": "seeds that would settle it",
     "not-applicable": "n/a",
+    "[verdicts]": "margin",
     "recov": "recovery",
     "recovery_hi": "recovery_lo",
     "rate_hi": "rate_lo",

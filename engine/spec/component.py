@@ -68,6 +68,10 @@ class Metric:
     a rate that tables show beside the primary metric. `share_of` is "rows" for a share of the rows
     that the audit's metric `count` counts, which has an interval of its own: Wilson's, or with
     "tail", where only few of them qualify, Clopper and Pearson's.
+
+    `span` is how far apart two values can lie, where that is bounded (1 for shares, probabilities and
+    AUCs): a margin must be smaller. `shipped` is not for audits to set: where a preset's margin stands
+    in place of the audit's own, it is the audit's own.
     """
 
     summary: str
@@ -79,6 +83,8 @@ class Metric:
     rate: bool = False
     beside: bool = False
     share_of: Literal["rows", "tail"] | None = None
+    span: float | None = None
+    shipped: float | None = None
 
 
 class Component(BaseModel):

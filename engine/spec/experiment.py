@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from engine.spec.component import Attack, Audit, Data, Listed, Method, Model
 from engine.spec.errors import BadInput
+from engine.spec.margins import check_margins
 from engine.spec.path_keys import PathKey, Place, changes, path_keys, placed, value_at
 from engine.spec.registry import component_name, registered, union
 from engine.spec.slurm import Slurm
@@ -17,6 +18,7 @@ from engine.spec.tuning import check_tuning
 L = TypeVar("L", bound=Listed)
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Margin = Annotated[float, Field(gt=0)]
 
 
 class Table(BaseModel):
@@ -161,6 +163,11 @@ class Experiment(Table):
     forget: Forget = Forget()
     compute: Compute = Compute()
     tune: Tune | None = Field(default=None, description="Absent: methods run as they are listed.")
+    verdicts: dict[str, dict[str, Margin]] = Field(
+        default_factory=dict,
+        description="Audit = its primary metric = the equivalence margin that verdicts go by: "
+        "attack-success.asr = 0.03. Absent: what the audit ships. Changes no measurement.",
+    )
     grid: dict[str, list[Any]] = Field(
         default_factory=dict,
         description="Dotted key of data, model, train, forget or validation = list of values.",
@@ -218,6 +225,7 @@ class Experiment(Table):
             raise ValueError("budgets is empty, but there are methods that need one")
         if self.tune is not None:
             check_tuning(self.tune, self)
+        check_margins(self.verdicts, self.audits)
         return self
 
 

@@ -119,7 +119,10 @@ def settings(experiment: Experiment, where: str) -> list[tuple[str, Experiment]]
 
 def to_data(experiment: Experiment, *, full: bool = False) -> dict[str, Any]:
     """Plain data that validates to the same experiment; `full` writes every default out."""
-    return experiment.model_dump(mode="json", exclude_unset=not full, exclude_none=True)
+    data = experiment.model_dump(mode="json", exclude_unset=not full, exclude_none=True)
+    if full and not experiment.verdicts:  # no default to write out: margins are the audits' own
+        del data["verdicts"]
+    return data
 
 
 def to_toml(experiment: Experiment, *, full: bool = False) -> str:

@@ -54,7 +54,7 @@ def rows_of(shared: Computed) -> list[dict[str, Any]]:
 
 
 def test_the_document_says_what_was_run_and_where(shared: Computed) -> None:
-    keys = {"run", "status", "home", "rows", "tuning", "data", "machines", "warnings"}
+    keys = {"run", "status", "home", "rows", "tuning", "data", "machines", "warnings", "margins"}
     assert set(shared.document) == keys
     assert shared.document["status"] == "done"
     assert shared.document["home"] == str(shared.home)

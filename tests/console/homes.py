@@ -69,6 +69,7 @@ class WrittenRun:
                 "chelate": "0.1.0"}  # fmt: skip
         if planned:
             (self.folder / "plan.json").write_text(json.dumps(self.plan))
+            (self.folder / "experiment.toml").write_text("# a toy's\n")
         (self.folder / "run.json").write_text(json.dumps(told | (facts or {})))
         self._seq = 0
         self._lock: int | None = None

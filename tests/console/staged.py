@@ -58,6 +58,14 @@ def staged(folder: Path) -> Staged:
     return Staged(home, runs.find(home, "staged"))
 
 
+def judged_by(there: Staged, verdicts: dict[str, dict[str, float]]) -> Run:
+    """The same preset with other margins: a run of its own, which the store has everything of."""
+    planned = expand(validate(PRESET | {"verdicts": verdicts}, "wide"), "wide", Path("-"), "cpu")
+    run = runs.create(there.home, "wide", planned.experiment, planned.plan, "cpu", "-")
+    write_json(run.folder / "session.json", {"outcome": "done"})
+    return run
+
+
 @cache
 def _made() -> Path:
     home = Home(Path(tempfile.mkdtemp(prefix="chelate-staged-"))).create()

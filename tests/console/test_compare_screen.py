@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from host import Host, until
-from staged import Staged, staged
+from staged import Staged, judged_by, staged
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -283,3 +283,62 @@ def test_an_export_has_the_warnings(there: Staged, tmp_path: Path, form: str) ->
         assert json.loads(told)["warnings"] == [{"text": "the loss jumped", "stages": count}]
     else:
         assert told.count("the loss jumped") == (form == "md")
+
+
+LINE = "margin of attack-success.asr: ±0.03 (shipped: ±0.05)"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_margin_of_its_own_stands_above_list_and_details(
+    there: Staged, size: tuple[int, int]
+) -> None:
+    other = judged_by(there, {"attack-success": {"asr": 0.03}})
+
+    async def body() -> None:
+        host = Host(CompareScreen(), there.home)
+        host.open_id = other.id
+        async with host.run_test(size=size) as pilot:
+            screen = await read(pilot, host)
+            assert LINE in text(screen, "#compare-head").splitlines()
+            badnets = next(row.key for row in screen.table.rows if "badnets\tgd" in row.key)
+            screen.table.move_to(badnets)
+            await pilot.press("x")
+            assert isinstance(host.screen, Page)
+            mine = "±0.03, set by the preset (shipped: ±0.05)"
+            assert mine in " ".join(host.screen.text.split())
+            await pilot.press("escape", "enter")
+            assert screen.drilled and LINE in text(screen, "#compare-head")
+            assert mine in " ".join(text(screen, "#details-page").split())
+
+    asyncio.run(body())
+
+
+def test_runs_by_two_margins_are_not_shown_together(there: Staged) -> None:
+    other = judged_by(there, {"attack-success": {"asr": 0.03}})
+
+    async def body() -> None:
+        host = Host(CompareScreen(), there.home)
+        host.open_id = there.run.id
+        async with host.run_test(size=(140, 40)) as pilot:
+            screen = await read(pilot, host)
+            assert "margin" not in text(screen, "#compare-head")
+            screen._mark({there.run.id, other.id})
+            await until(pilot, lambda: "±0.03" in text(screen, "#compare-reason"), "refused")
+            for word in (there.run.id, other.id, "±0.05 (shipped)"):
+                assert word in text(screen, "#compare-reason")
+            assert not screen.comparison.lines
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("form", ["json", "md", "csv", "tex"])
+def test_an_export_has_the_margins(there: Staged, tmp_path: Path, form: str) -> None:
+    other = judged_by(there, {"attack-success": {"asr": 0.03}})
+    path = tmp_path / f"table.{form}"
+    export(form, path, [other], rows_of([other]))
+    content = path.read_text()
+    if form == "json":
+        margin = json.loads(content)["margins"]["attack-success"]["asr"]
+        assert margin == {"margin": 0.03, "shipped": 0.05}
+    else:
+        assert content.count(LINE) == (form != "csv")

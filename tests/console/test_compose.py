@@ -458,3 +458,74 @@ def test_a_preset_that_tunes_loads_shows_and_saves_as_it_is(tmp_path: Path) -> N
     assert not [
         s for s in Draft.start("quickstart", Home(tmp_path)).sections() if s.field == "tune"
     ]
+
+
+# --- margins -------------------------------------------------------------------------------------
+
+VERDICTS = "[verdicts]\nattack-success.asr = 0.03\n"
+
+
+def test_margins_load_show_and_save_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{toml.dumps(PRESET)}\n{VERDICTS}")
+    draft = Draft.start(str(path), Home(tmp_path))
+    assert draft.check() == [] and not draft.changed
+    where = section(draft, "verdicts")
+    shown = {e.field.key: (e.text, e.field.default, e.field.takes) for e in draft.entries(where)}
+    assert shown == {
+        "accuracy.test_accuracy": ("", "0.02", "number > 0, < 1"),
+        "gaussian.mean_score": ("", "0.15", "number > 0"),
+        "attack-success.asr": ("0.03", "0.05", "number > 0, < 1"),
+    }
+    write(draft, section(draft, "train"), "epochs", "3")
+    assert VERDICTS in draft.toml()
+    saved = tmp_path / "saved.toml"
+    write_preset(validate(draft.raw, HERE), saved)
+    assert VERDICTS in saved.read_text()
+    assert Draft.start(str(saved), Home(tmp_path)).raw["verdicts"] == draft.raw["verdicts"]
+
+
+def test_a_margin_is_typed_refused_emptied_and_undone(tmp_path: Path) -> None:
+    draft = Draft(dict(PRESET))
+    where = section(draft, "verdicts")
+    write(draft, where, "gaussian.mean_score", "0.2")
+    write(draft, where, "attack-success.asr", "0.04")
+    assert draft.check() == []
+    assert draft.raw["verdicts"] == {
+        "gaussian": {"mean_score": 0.2}, "attack-success": {"asr": 0.04},
+    }  # fmt: skip
+    for text in ("0", "1.5", "wide"):
+        write(draft, where, "attack-success.asr", text)
+        (problem,) = draft.check()
+        assert (problem.field, problem.key) == ("verdicts", "attack-success.asr")
+        bad = {e.field.key: e.problem for e in draft.entries(where, [problem]) if e.problem}
+        assert list(bad) == ["attack-success.asr"]
+    write(draft, where, "attack-success.asr", "")
+    assert draft.raw["verdicts"] == {"gaussian": {"mean_score": 0.2}}
+    write(draft, where, "gaussian.mean_score", "")
+    assert draft.raw == PRESET
+    assert draft.undo() and draft.raw["verdicts"] == {"gaussian": {"mean_score": 0.2}}
+
+
+@pytest.mark.parametrize("odd", [{"attack-success": {"asr": 0.03}}, {"theirs": {"x": 1}}, {"a": 3}])
+def test_a_margin_of_an_audit_that_is_not_listed_can_be_emptied(odd: dict[str, object]) -> None:
+    audits = [{"name": "accuracy"}, {"name": "gaussian"}]
+    draft = Draft(PRESET | {"audits": audits, "verdicts": odd})
+    where = section(draft, "verdicts")
+    problems = draft.check()
+    assert problems and where.holds(problems[0])
+    (entry,) = [e for e in draft.entries(where, problems) if e.problem]
+    draft.write(where, entry.field, "")
+    assert draft.check() == [] and "verdicts" not in draft.raw
+
+
+def test_without_margins_there_is_no_table_of_them() -> None:
+    draft = Draft(PRESET | {"audits": [{"name": "agreement"}]})
+    assert not [one for one in draft.sections() if one.field == "verdicts"]
+
+
+def test_a_margin_is_said_before_anything_is_launched(there: Staged) -> None:
+    raw = PRESET | {"verdicts": {"attack-success": {"asr": 0.03}}}
+    found = appraise(raw, "x", there.home, Rates.read(Store(there.home.store)), HERE)
+    assert "margin of attack-success.asr: ±0.03 (shipped: ±0.05)" in found.remarks
+    assert found.todo == 0, "it computes nothing"

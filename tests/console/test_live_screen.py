@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from homes import WrittenRun, running_run
-from staged import staged
+from staged import judged_by, staged
 from test_app import SIZES, opened, text_of, until
 
 from console.screens import live_view
@@ -310,3 +310,20 @@ def test_what_stored_stages_warned_of_is_read_from_their_records(tmp_path: Path)
             await until(pilot, lambda: f"the loss jumped (×{trains} stages)" in text_of(app))
 
     asyncio.run(drive())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_margins_of_its_own_have_a_line(tmp_path: Path, size: tuple[int, int]) -> None:
+    there = staged(tmp_path)
+    other = judged_by(there, {"attack-success": {"asr": 0.03}})
+    line = "margin of attack-success.asr: ±0.03 (shipped: ±0.05)"
+
+    async def drive(run: str, shown: bool) -> None:
+        async with opened(there.home.root, size, run=run) as (app, pilot):
+            await until(pilot, lambda: app.screen.query("#live-margins") and run in text_of(app))
+            await until(pilot, lambda: "retrain" in text_of(app))
+            assert app.screen.query_one("#live-margins").display is shown
+            assert (line in text_of(app)) is shown
+
+    asyncio.run(drive(other.id, True))
+    asyncio.run(drive(there.run.id, False))

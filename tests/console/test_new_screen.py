@@ -342,3 +342,25 @@ def test_every_action_of_the_registry_is_there_and_helps(screen: type[ConsoleScr
         assert all(len(key) == 1 or key in ("enter", "tab", "escape", "space", "backspace")
                    for key in action.keys), action.id  # fmt: skip
     assert len(screen.HELP) > 100
+
+
+def test_margins_are_edited_and_saved_like_any_key(home: Home, tmp_path: Path) -> None:
+    async def body() -> None:
+        host = Host(NewScreen(), home)
+        async with host.run_test(size=(80, 24)) as pilot:
+            screen = await opened(pilot, host)
+            await go(pilot, screen, "verdicts", "gaussian.mean_score")
+            await typed(pilot, screen, "0")
+            await until(pilot, lambda: "greater than 0" in state(screen), "refused")
+            screen.query_one("#new-input", Input).value = "0.2"
+            await pilot.press("enter")
+            line = "margin of gaussian.mean_score: ±0.2 (shipped: ±0.15)"
+            await until(pilot, lambda: line in state(screen).replace("\n", " "), "told")
+            await pilot.press("s")
+            await pilot.press("enter")
+            saved = tmp_path / "quickstart.toml"
+            assert load(str(saved)).verdicts == {"gaussian": {"mean_score": 0.2}}
+            screen.start(str(saved))
+            assert screen.draft.raw["verdicts"] == {"gaussian": {"mean_score": 0.2}}
+
+    asyncio.run(body())

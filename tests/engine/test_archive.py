@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from console.comparing import rows_of
 from console.plotting import panels_of
 from console.reporting import report
-from engine.jobs import archive, imports
+from engine.jobs import archive, imports, runs
 from engine.jobs.archive import MANIFEST, export, is_member
 from engine.jobs.backends.jobs import begin_start, begin_submission
 from engine.jobs.garbage import Collector
@@ -115,6 +115,27 @@ def test_what_is_shown_elsewhere_is_what_was_shown_here(
     assert bool(weights) == models
     states = {there.store.check(key, deep=True) for key in there.plan.stages}
     assert states == {"ok"}
+
+
+def test_an_archive_carries_the_margins(shared: Computed, home: Home, tmp_path: Path) -> None:
+    place = Home(shared.copy(tmp_path / "mine"))
+    verdicts = {"gaussian": {"mean_score": 100.0}}
+    asked = Run(place, shared.run)
+    experiment = asked.experiment.model_copy(update={"verdicts": verdicts})
+    here = runs.create(place, "other", experiment, asked.plan, "cpu", "-")
+    export(here, tmp_path / "run.tar.gz")
+    there = import_run(home, tmp_path / "run.tar.gz")
+    assert there.margins == there.experiment.verdicts == verdicts
+    assert rows_of([there]) == rows_of([here]) != rows_of([asked])
+
+
+@pytest.mark.parametrize("verdicts", ["verdicts = 3", "[verdicts.gaussian]\nmean_score = nan"])
+def test_margins_that_are_none(home: Home, packed: Path, tmp_path: Path, verdicts: str) -> None:
+    files = content_of(packed)
+    files["run/experiment.toml"] += f"\n{verdicts}\n".encode()
+    if verdicts.startswith("verdicts"):
+        files["run/experiment.toml"] = verdicts.encode()
+    refused(home, write(tmp_path / "x.tar.gz", files), "experiment.toml: verdicts")
 
 
 def test_an_imported_run_is_never_taken_for_one_computed_here(

@@ -17,6 +17,7 @@ from engine.jobs.runs import Run
 from engine.jobs.survey import RunReader, survey
 from engine.spec import presets
 from engine.spec.errors import BadInput
+from engine.spec.keys import digest
 from engine.spec.plan import make_plan
 
 
@@ -52,6 +53,32 @@ def test_where_and_how_it_is_computed_is_as_asked_last_and_makes_no_other_run(
     (first.folder / "experiment.toml").write_text("compute = 3")
     assert Run(first.home, first.id).checkpoint_seconds is None
     assert Run(first.home, created(tmp_path, TINY).id).checkpoint_seconds == 60.0
+
+
+def test_another_margin_is_another_run_under_the_same_keys(tmp_path: Path) -> None:
+    first = created(tmp_path, TINY)
+    plan = first.plan.to_json()
+    # The id of before there were margins, which homes are full of.
+    assert first.id == f"tiny-{digest([sorted(first.plan.stages), plan['cells']])[:10]}"
+    other = created(tmp_path, TINY + "[verdicts.gaussian]\nmean_score = 0.3\n")
+    third = created(tmp_path, TINY + "[verdicts.gaussian]\nmean_score = 0.4\n")
+    assert len({first.id, other.id, third.id}) == 3
+    assert Run(other.home, other.id).margins == {"gaussian": {"mean_score": 0.3}}
+    assert other.plan.to_json() == plan, "and nothing else is"
+    assert created(tmp_path, TINY + "[verdicts.gaussian]\nmean_score = 0.3\n") == other
+    assert created(tmp_path, TINY + "[verdicts]\ngaussian.mean_score = 0.15\n") == first
+    assert created(tmp_path, TINY + "[verdicts.gaussian]\n") == first
+    assert Run(first.home, first.id).margins == {}
+    assert "verdicts" not in (first.folder / "experiment.toml").read_text()
+
+
+@pytest.mark.parametrize("text", [None, "not TOML", "verdicts = 3"])
+def test_a_run_whose_margins_cannot_be_read_says_so(tmp_path: Path, text: str | None) -> None:
+    run = created(tmp_path, TINY)
+    path = run.folder / "experiment.toml"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(BadInput, match=rf"^run {run.id}: experiment\.toml"):
+        _ = run.margins
 
 
 def test_a_run_whose_data_moved_reads_them_from_the_new_place(

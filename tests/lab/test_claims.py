@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,33 @@ MARGINS = {
 }
 
 
-def test_the_margins_are_those_that_were_published() -> None:
-    found = {
+def shipped() -> dict[str, float]:
+    return {
         f"{audit}.{name}": metric.margin
         for audit, cls in registered_audits().items()
         for name, metric in cls.metrics.items()
         if metric.margin is not None
     }
-    assert found == MARGINS
+
+
+def test_the_margins_are_those_that_were_published() -> None:
+    assert shipped() == MARGINS
+    judged = {f"{n}.{cls.primary}" for n, cls in registered_audits().items() if cls.primary}
+    assert set(MARGINS) == judged, "every primary metric has one, and no other"
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+@pytest.mark.parametrize("name", MARGINS)
+def test_a_margin_that_is_halved_or_doubled_turns_it_red(
+    name: str, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, _, metric = name.partition(".")
+    cls = registered_audits()[audit]
+    own = cls.metrics[metric]
+    other = replace(own, margin=factor * MARGINS[name])
+    monkeypatch.setattr(cls, "metrics", cls.metrics | {metric: other})
+    with pytest.raises(AssertionError):
+        test_the_margins_are_those_that_were_published()
 
 
 @pytest.mark.parametrize("name", sorted(registered("method")))

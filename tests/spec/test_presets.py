@@ -101,6 +101,8 @@ def experiments(draw: st.DrawFn) -> dict[str, Any]:
         )
     )
     raw["attacks"] = [draw(gaussians)]
+    if draw(st.booleans()):
+        raw["verdicts"] = {"gaussian": {"mean_score": draw(positive)}}
     method = draw(unlearners)
     if method.pop("grid", None) is not None or draw(st.booleans()):
         method["grid"] = {"lr": draw(rates), "batch_size": [32, 64]}

@@ -31,7 +31,7 @@ def membership_metrics(blind_spots: str) -> dict[str, Metric]:
         "auc": Metric(
             "Chance that a member scores higher than a non-member, ties counted half; 0.5 is "
             "guessing.",
-            direction="up", margin=AUC_MARGIN, blind_spots=blind_spots,
+            direction="up", margin=AUC_MARGIN, span=1.0, blind_spots=blind_spots,
         ),
         "balanced_accuracy": Metric(
             "Mean of the shares of members and of non-members told right; the threshold is chosen on "

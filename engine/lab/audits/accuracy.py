@@ -23,7 +23,7 @@ class Accuracy(Audit):
     metrics: ClassVar = {
         "test_accuracy": Metric(
             "On clean test rows. Utility: 2 points below retraining is called wrecked.",
-            direction="down", margin=0.02,
+            direction="down", margin=0.02, span=1.0,
             blind_spots="A backdoor or a targeted poison leaves it untouched: equal accuracy does "
             "not mean that poison is gone.",
         ),

@@ -23,7 +23,7 @@ class AttackSuccess(Audit):
         "asr": Metric(
             "Attack success rate: share of triggered test rows of other classes that are predicted "
             "as the target class.",
-            direction="up", margin=0.05, share_of="rows",
+            direction="up", margin=0.05, span=1.0, share_of="rows",
             blind_spots="It tries this trigger and no other. Not 0 without a backdoor: compare with "
             "retraining and with untriggered_rate. A method that wrecks the model can also bring it "
             "down, so read it beside the accuracy.",

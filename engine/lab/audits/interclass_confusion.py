@@ -25,7 +25,7 @@ class InterclassConfusion(Audit):
         "test_confusion": Metric(
             "Share of clean test rows of the two classes predicted as the other of the two: the "
             "confusion carried over to rows nobody learned.",
-            direction="up", margin=0.05,
+            direction="up", margin=0.05, span=1.0,
             blind_spots="Only these two classes, and only what shows in a prediction: a logit pulled "
             "halfway does not count. Two look-alike classes are confused without any poison: compare "
             "with retraining.",

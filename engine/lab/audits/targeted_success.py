@@ -22,7 +22,7 @@ class TargetedSuccess(Audit):
             "Probability the model gives the target for the adversarial class: success before it "
             "is rounded to yes or no, which makes ±.05 testable with a few dozen targets, where "
             "the rate itself needs 59 without a single surprise.",
-            direction="up", margin=0.05,
+            direction="up", margin=0.05, span=1.0,
             blind_spots="It looks at the chosen target and at nothing near it. A method that "
             "flattens all predictions moves it to 1 over the number of classes, so read it beside "
             "the accuracy; and it says little where the attack had not worked before unlearning.",
