@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from console import row_detection
 from console.attack_costs import attack_costs
 from console.comparing import rows_of, tuning_of
 from console.datasets import full_text
@@ -93,6 +94,7 @@ def report(run: Run) -> str:
         _warnings(run),
         _tuning(run),
         *(_figures(run, *figure) for figure in FIGURES),
+        _detected(run),
         _data(run),
         _poisons(run),
         _attacks(run),
@@ -219,6 +221,25 @@ def _figures(run: Run, kind: str, title: str, note: str) -> str:
     return _section(title, f'<p class="note">{_text(note)}</p>', *drawn)
 
 
+def _detected(run: Run) -> str:
+    """Rows that methods leave detectable, for each attack; the rows of the largest budgets."""
+    parts = []
+    columns = row_detection.COLUMNS
+    for family in row_detection.families(row_detection.lines_of([run])):
+        if family[0].place.method:
+            headings = [(column.heading, column.number) for column in columns]
+            table = _table(headings, ([_text(c.text(line)) for c in columns] for line in family))
+            parts += [f"<h3>{_text(row_detection.heading(family))}</h3>", table]
+        parts += [f'<p class="note">{_text(note)}.</p>' for note in row_detection.notes(family)]
+        for line, rows in row_detection.last_budgets(family):
+            cells = ([_text(cell) for cell in row_detection.row_cells(row, 60)] for row in rows)
+            listed = _table(row_detection.ROW_HEADINGS, cells)
+            title = f"{row_detection.titled(line)}: {len(rows)} rows"
+            parts.append(f"<details><summary>{_text(title)}</summary>{listed}</details>")
+    note = f'<p class="note">{_text(row_detection.NOTE)}</p>'
+    return _section("Rows still detected", note, *parts) if parts else ""
+
+
 def _poisons(run: Run) -> str:
     """What each attack says of its poison: residuals, bounds, what it would do to an exact head."""
     told = []
@@ -308,6 +329,7 @@ def _measured(value: object) -> str:
 
 def _explanations(lines: Sequence[Line]) -> str:
     words = dict.fromkeys([line.verdict for line in lines] + ["gap", "recovery", "tee"])
+    words |= dict.fromkeys(["detected", "found again"])
     words |= dict.fromkeys(f"{line.audit}.{line.metric}" for line in lines)
     pages = []
     for word in words:
