@@ -81,10 +81,10 @@ def read_row_scores(run: Run, key: str) -> RowScores | None:
     poisoned = len(rows if rows is not None else every if every is not None else scores)
     if every is not None and len(every) != poisoned:
         every = None
-    if scored is None and len(scores) == poisoned:
+    if scored is None:
         scored = np.arange(poisoned)
     lost = ""
-    if scored is None or len(scored) != len(scores):
+    if len(scored) != len(scores):
         scored, lost = None, PLACES_LOST
     elif rows is None:
         lost = ROWS_ABSENT
