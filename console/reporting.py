@@ -221,19 +221,23 @@ def _figures(run: Run, kind: str, title: str, note: str) -> str:
     return _section(title, f'<p class="note">{_text(note)}</p>', *drawn)
 
 
+def _texts(lines: Iterable[Sequence[str]]) -> list[list[str]]:
+    return [[_text(cell) for cell in cells] for cells in lines]
+
+
 def _detected(run: Run) -> str:
     """Rows that methods leave detectable, for each attack; the rows of the largest budgets."""
     parts = []
-    columns = row_detection.COLUMNS
     for family in row_detection.families(row_detection.lines_of([run])):
         if family[0].place.method:
-            headings = [(column.heading, column.number) for column in columns]
-            table = _table(headings, ([_text(c.text(line)) for c in columns] for line in family))
+            columns = row_detection.shown_columns(family)
+            cells = row_detection.cells_of(family, columns)
+            table = _table([(c.heading, c.number) for c in columns], _texts(cells))
             parts += [f"<h3>{_text(row_detection.heading(family))}</h3>", table]
         parts += [f'<p class="note">{_text(note)}.</p>' for note in row_detection.notes(family)]
         for line, rows in row_detection.last_budgets(family):
-            cells = ([_text(cell) for cell in row_detection.row_cells(row, 60)] for row in rows)
-            listed = _table(row_detection.ROW_HEADINGS, cells)
+            cells = [row_detection.row_cells(row, 60) for row in rows]
+            listed = _table(row_detection.ROW_HEADINGS, _texts(cells))
             title = f"{row_detection.titled(line)}: {len(rows)} rows"
             parts.append(f"<details><summary>{_text(title)}</summary>{listed}</details>")
     note = f'<p class="note">{_text(row_detection.NOTE)}</p>'

@@ -26,10 +26,16 @@ from engine.results.tables import Line, exported, markdown_table, number, to_csv
 from engine.results.tidy import registered_audits
 from engine.spec.errors import BadInput
 
-MOST = 5  # rows of one method that a terminal lists
+Cells = list[list[str]]
+
+MOST, LEAST, LISTED = 5, 2, 24  # rows that a terminal lists: of one method, and of an attack in all
 NARROWEST = 14  # columns of a method's name
 TITLE = f"detected at a false discovery rate of {fdr_in_words()}"
 GAP = 2  # columns between those of a table
+BELOW = (
+    "rows are detected on the side away from the poison (below): the method went beyond forgetting, "
+    "and the model knows these rows as well"
+)
 NOTE = (
     f"At most {fdr_in_words()} of the rows on a line are expected to be there by chance (Benjamini "
     "and Hochberg over all rows and seeds of the line; the score's upper tail). Found again: of the "
@@ -89,9 +95,19 @@ def _again_p(line: DetectionLine) -> str:
     return "-" if again is None else f"{again.p:.2g}"
 
 
+def shown_columns(family: Sequence[DetectionLine]) -> list[Column]:
+    """Without `below` where no line has anything there."""
+    below = any(line.detection is not None and line.detection.below for line in family)
+    return [column for column in COLUMNS if below or column.heading != "below"]
+
+
 def _confirmed(line: DetectionLine) -> str:
     found = line.detection
     return "-" if found is None or found.confirmed is None else str(found.confirmed)
+
+
+def _below(line: DetectionLine) -> str:
+    return "-" if line.detection is None else str(line.detection.below)
 
 
 def _rank_z(line: DetectionLine) -> str:
@@ -108,6 +124,7 @@ COLUMNS = (
     Column("seeds", seeds_of),
     Column("rows", lambda line: "-" if line.detection is None else str(line.detection.rows)),
     Column("detected", detected_of),
+    Column("below", _below),
     Column("rank z", _rank_z),
     Column("confirmed", _confirmed),
     Column("found again", again_of),
@@ -146,9 +163,7 @@ def notes(family: Sequence[DetectionLine]) -> list[str]:
                 texts.append("poisoned rows without a gradient have no score (left_out)")
             texts += [f"rows cannot be named: {why}" for why in found.lost]
             if found.below:
-                texts.append(
-                    "rows detected on the other side, too (below): the method went beyond forgetting"
-                )
+                texts.append(BELOW)
             if found.again_not and not found.lost and found.again_not != "one seed":
                 texts.append(f"not told what is found again: {found.again_not}")
         for text in texts:
@@ -228,7 +243,7 @@ def sentence(line: DetectionLine) -> str:
         parts.append(f"Not told what is found again: {found.again_not}.")
     parts += [f"Rows cannot be named: {why}." for why in found.lost]
     if found.below:
-        parts.append(f"{found.below} rows are detected on the other side: beyond forgetting.")
+        parts.append(f"On the side away from the poison {found.below} are: beyond forgetting.")
     if line.reason:
         parts.append(f"{line.reason}.")
     return " ".join(parts)
@@ -273,14 +288,15 @@ def to_markdown(lines: Sequence[DetectionLine]) -> str:
     for family in families(lines):
         parts.append(f"**{heading(family)}**: rows {TITLE}\n\n")
         if family[0].place.method:
-            headings = [(column.heading, column.number) for column in COLUMNS]
-            parts.append(markdown_table(headings, [_cells(line) for line in family]) + "\n")
+            columns = shown_columns(family)
+            headings = [(column.heading, column.number) for column in columns]
+            parts.append(markdown_table(headings, cells_of(family, columns)) + "\n")
         parts += [f"{note}\n\n" for note in notes(family)]
     return "".join(parts) + NOTE + "\n"
 
 
-def _cells(line: DetectionLine) -> list[str]:
-    return [column.text(line) for column in COLUMNS]
+def cells_of(family: Iterable[DetectionLine], columns: Sequence[Column]) -> Cells:
+    return [[column.text(line) for column in columns] for line in family]
 
 
 def print_rows(lines: Sequence[DetectionLine]) -> None:
@@ -297,12 +313,14 @@ def print_rows(lines: Sequence[DetectionLine]) -> None:
                 target.print(Text(strip_control(note)), style="dim")
             continue
         told = True
-        table = [[column.heading for column in COLUMNS], *map(_cells, family)]
+        columns = shown_columns(family)
+        table = [[column.heading for column in columns], *cells_of(family, columns)]
         about = ""
-        if all(len({cells[at] for cells in table[1:]}) == 1 for at in _places(COMMON)):
-            seeds, count = (table[1][at] for at in _places(COMMON))
+        common = [table[0].index(name) for name in COMMON]
+        if all(len({cells[at] for cells in table[1:]}) == 1 for at in common):
+            seeds, count = (table[1][at] for at in common)
             about = f", {count} rows of {seeds} seed{'s' if seeds != '1' else ''}"
-            table = _without(table, _places(COMMON))
+            table = _without(table, common)
         table = _fitted(table, target.width)
         target.print(Text(f"{heading(family)}{about}: {TITLE}", style="italic"))
         shown = Table(pad_edge=False, box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0))
@@ -314,19 +332,14 @@ def print_rows(lines: Sequence[DetectionLine]) -> None:
         target.print(shown)
         for note in notes(family):
             target.print(Text(strip_control(f"  {note}")), style="yellow")
-        for line, rows in last_budgets(family):
-            for text in _listed(line, rows):
+        last = last_budgets(family)
+        most = max(LEAST, min(MOST, LISTED // max(1, len(last))))
+        for line, rows in last:
+            for text in _listed(line, rows, most):
                 target.print(Text(strip_control(text)), no_wrap=True, overflow="ellipsis")
     if told:
         target.print(Text(NOTE), style="dim")
         say("`chelate explain detected` and `explain found again` say what this means.")
-
-
-Cells = list[list[str]]
-
-
-def _places(names: Sequence[str]) -> list[int]:
-    return [n for n, column in enumerate(COLUMNS) if column.heading in names]
 
 
 def _without(table: Cells, hidden: Sequence[int]) -> Cells:
@@ -347,9 +360,9 @@ def _fitted(table: Cells, width: int) -> Cells:
     return [[elided(cells[0], room), *cells[1:]] for cells in table]
 
 
-def _listed(line: DetectionLine, rows: Sequence[DetectedRow]) -> list[str]:
+def _listed(line: DetectionLine, rows: Sequence[DetectedRow], most: int) -> list[str]:
     """The first of the rows detected on one line."""
-    table = [[name for name, _ in ROW_HEADINGS], *(row_cells(row) for row in rows[:MOST])]
+    table = [[name for name, _ in ROW_HEADINGS], *(row_cells(row) for row in rows[:most])]
     widths = [max(len(cells[n]) for cells in table) for n in range(len(ROW_HEADINGS))]
     told = [f"{titled(line)}: the rows detected"]
     for cells in table:
@@ -358,6 +371,6 @@ def _listed(line: DetectionLine, rows: Sequence[DetectedRow]) -> list[str]:
             for cell, width, (_, is_number) in zip(cells, widths, ROW_HEADINGS, strict=True)
         ]
         told.append(f"  {'  '.join(aligned)}".rstrip())
-    if len(rows) > MOST:
-        told.append(f"  and {len(rows) - MOST} more; --csv and --json have all, of every budget")
+    if len(rows) > most:
+        told.append(f"  and {len(rows) - most} more; --csv and --json have all, of every budget")
     return [*told, ""]

@@ -20,12 +20,12 @@ from console.screens.row_list import RowList
 from console.widgets.lists import Choices
 from engine.jobs.row_scores import PLACES_LOST
 from engine.jobs.runs import Run
-from engine.results.detected_rows import NO_SCORES
+from engine.results.detected_rows import NO_SCORES, DetectionLine
 
 PLANTED = (21, 25)  # rows that seeds 0 and 1 both poison
 
 
-def plant(run: Run, method: str, *, lost: bool = False) -> None:
+def plant(run: Run, method: str, *, lost: bool = False, sign: int = 1) -> None:
     """Scores of `method` at every budget and seed: null, but for PLANTED where poisoned, with ranks
     beside them. `lost`: as an old version stored them after leaving out a row."""
     for cell in run.plan.cells:
@@ -36,7 +36,7 @@ def plant(run: Run, method: str, *, lost: bool = False) -> None:
         ranks = np.full(POISONED, 50)
         for place, row in enumerate(rows):
             if row in PLANTED:
-                scores[place], ranks[place] = 7.0 + cell.seed, 99
+                scores[place], ranks[place] = sign * (7.0 + cell.seed), 99
         told = (run.store.path(cell.key) / "measurements.json").read_bytes()
         stage = run.plan.stages[cell.key]
         run.store.discard(cell.key, "planted")
@@ -76,6 +76,23 @@ def test_markdown_has_both_attacks(there: Staged) -> None:
     text = to_markdown(lines_of([there.run]))
     assert "**gaussian**" in text and "**badnets**" in text and NO_SCORES in text
     assert "| gd " in text and "4 (3.3 %)" in text
+
+
+def test_the_other_side_has_its_column_where_there_is_something(
+    there: Staged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def of_gd() -> list[DetectionLine]:
+        return [line for line in lines_of([there.run]) if line.place.method == "gd"]
+
+    print_rows(of_gd())
+    assert "below" not in capsys.readouterr().out
+    plant(there.run, "gd", sign=-1)
+    print_rows(of_gd())
+    text = capsys.readouterr().out
+    (line,) = (line for line in text.splitlines() if line.split()[:2] == ["gd", "0.5"])
+    assert line.split()[2:6] == ["0", "(0.0", "%)", "4"]
+    assert "gd 0.25, gd 0.5: rows are detected on the side away from the poison" in text
+    assert '<th class="number">below</th>' in report(there.run)
 
 
 def test_lost_places_are_told(there: Staged, capsys: pytest.CaptureFixture[str]) -> None:
