@@ -333,10 +333,9 @@ def _measured(value: object) -> str:
 
 def _explanations(lines: Sequence[Line]) -> str:
     words = dict.fromkeys([line.verdict for line in lines] + ["gap", "recovery", "tee"])
-    words |= dict.fromkeys(["detected", "found again"])
     words |= dict.fromkeys(f"{line.audit}.{line.metric}" for line in lines)
     pages = []
-    for word in words:
+    for word in (*words, "detected", "found again"):
         try:
             pages.append(_pre(explain(word, registered_audits()).strip()))
         except BadInput:  # an audit that is no longer installed
