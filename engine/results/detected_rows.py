@@ -30,7 +30,6 @@ from engine.jobs.row_scores import RowScores
 from engine.results.detection import FDR, Detection, Model, detect
 from engine.results.gathering import STATUSES, Place
 from engine.results.tidy import Audits, StoreReader, shown_variants
-from engine.results.verdict import COUNT, Trial
 from engine.spec.errors import BadInput
 from engine.spec.planned import Cell, Plan
 
@@ -66,6 +65,7 @@ MODEL_FIELDS = {
 _AGAIN = ("rows", "found", "chance", "lo", "hi", "p")
 
 Record = dict[str, Any]
+Trial = tuple[int, int]  # seed, unit
 
 
 class RowReader(StoreReader, Protocol):
@@ -80,9 +80,13 @@ class RowReader(StoreReader, Protocol):
 class Absent:
     """A model whose scores there are not: how its audit ended, and why there are none."""
 
-    trial: Trial
+    seed: int
+    unit: int
     outcome: str
     reason: str
+
+
+Found = tuple[str, RowScores | Absent]  # a run's id, and what it has of a model
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,7 @@ class DetectionLine:
         seeds: dict[str, list[str]] = {}
         for one in self.absent:
             why = one.reason or one.outcome
-            seeds.setdefault(why, []).append(str(one.trial.seed))
+            seeds.setdefault(why, []).append(str(one.seed))
         if self.detection is None and len(seeds) == 1:
             return next(iter(seeds))
         return "; ".join(
@@ -132,7 +136,7 @@ def detection_lines(
     """What runs, (id, plan, store), have together, sorted as in a comparison; of `wanted` only where
     it is given (its role does not matter). Raises BadInput where runs disagree about a model."""
     exact = exact_audits(audits)
-    found: dict[Place, dict[Trial, tuple[str, RowScores | Absent]]] = {}
+    found: dict[Place, dict[Trial, Found]] = {}
     families: dict[tuple[str, str], bool] = {}
     seen: set[str] = set()  # two runs may share a measurement
     for run_id, plan, store in runs:
@@ -154,31 +158,28 @@ def detection_lines(
                 continue
             seen.add(cell.key)
             trials = found.setdefault(place, {})
-            trial = Trial(cell.seed, cell.unit)
-            now = (run_id, _scores(cell, trial, store))
+            trial = (cell.seed, cell.unit)
+            now = (run_id, _scores(cell, store))
             trials[trial] = _agreed(place, trial, trials[trial], now) if trial in trials else now
     lines = [_line(place, trials) for place, trials in found.items()]
     if wanted is None:
         for (setting, attack), scored in families.items():
             if not scored:
                 place = Place(setting, attack, "", "", None, "", "none")
-                lines.append(DetectionLine(place, None, [Absent(Trial(0), "n/a", NO_SCORES)]))
+                lines.append(DetectionLine(place, None, [Absent(0, 0, "n/a", NO_SCORES)]))
     return sorted(lines, key=lambda line: line.place.order())
 
 
-def _scores(cell: Cell, trial: Trial, store: RowReader) -> RowScores | Absent:
+def _scores(cell: Cell, store: RowReader) -> RowScores | Absent:
     status, reason = store.outcome(cell.key)
     if status != "ok":
-        return Absent(trial, status, reason)
+        return Absent(cell.seed, cell.unit, status, reason)
     scores = store.row_scores(cell.key)
     if scores is not None:
         return scores
-    if store.measurements(cell.key).get(COUNT) == 0:
-        return Absent(trial, "n/a", NO_GRADIENT)
-    return Absent(trial, "missing", GONE)
-
-
-Found = tuple[str, RowScores | Absent]
+    if store.measurements(cell.key).get("count") == 0:
+        return Absent(cell.seed, cell.unit, "n/a", NO_GRADIENT)
+    return Absent(cell.seed, cell.unit, "missing", GONE)
 
 
 def _agreed(place: Place, trial: Trial, one: Found, other: Found) -> Found:
@@ -189,7 +190,7 @@ def _agreed(place: Place, trial: Trial, one: Found, other: Found) -> Found:
         return other
     if not np.array_equal(one[1].scores, other[1].scores):
         raise BadInput(
-            f"runs {one[0]} and {other[0]}: different scores for {place}, {trial}. The same names "
+            f"runs {one[0]} and {other[0]}: different scores for {place}, seed {trial[0]}. The same names "
             "stand for different experiments; compare them apart."
         )
     return one if one[1].rows is not None else other
@@ -201,7 +202,7 @@ def _line(place: Place, trials: Mapping[Trial, Found]) -> DetectionLine:
         if isinstance(told, Absent):
             absent.append(told)
         else:
-            models.append(Model(trial.seed, trial.unit, told))
+            models.append(Model(*trial, told))
     return DetectionLine(place, detect(models) if models else None, absent)
 
 
@@ -230,8 +231,8 @@ def row_records(lines: Iterable[DetectionLine]) -> list[Record]:
                 | dict.fromkeys(_OF_A_ROW)
                 | {
                     "role": line.place.role if named else "",
-                    "seed": none.trial.seed if named else None,
-                    "unit": none.trial.unit if named else None,
+                    "seed": none.seed if named else None,
+                    "unit": none.unit if named else None,
                     "outcome": none.outcome, "reason": none.reason,
                 }
             )  # fmt: skip
