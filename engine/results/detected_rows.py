@@ -190,8 +190,8 @@ def _agreed(place: Place, trial: Trial, one: Found, other: Found) -> Found:
         return other
     if not np.array_equal(one[1].scores, other[1].scores):
         raise BadInput(
-            f"runs {one[0]} and {other[0]}: different scores for {place}, seed {trial[0]}. The same names "
-            "stand for different experiments; compare them apart."
+            f"runs {one[0]} and {other[0]}: different scores for {place}, seed {trial[0]}. The same "
+            "names stand for different experiments; compare them apart."
         )
     return one if one[1].rows is not None else other
 
