@@ -129,11 +129,11 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy", ("c",), "Copy", "Copy what the cursor is on to the clipboard (OSC 52).",
            ("runs", "live", "queue", "logs"), footer=9),
     # --- compare ---------------------------------------------------------------------------------
-    Action("drill", ("enter",), "Details", "Seeds, histograms, budget curves and meaning of a line.",
+    Action("drill", ("enter",), "Details", "Seeds, histograms, budget curves, rows, meaning of a line.",
            ("compare",), footer=1),
     Action("back", ("escape", "backspace"), "Back", "From the details back to the list.",
            ("compare",), footer=9),
-    Action("next_view", ("tab",), "Next view", "Seeds, histograms, budgets, meaning, in turn.",
+    Action("next_view", ("tab",), "Next view", "Seeds, histograms, budgets, rows, meaning, in turn.",
            ("compare",), footer=2),
     Action("choose_runs", ("r",), "Runs", "Mark the runs that are compared.", ("compare",), footer=7),
     Action("matrix", ("m",), "Matrix", "Attacks side by side, or the list with everything.",

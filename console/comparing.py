@@ -64,13 +64,20 @@ def tuning_of(found: Sequence[Run]) -> list[Row]:
     return [row for run in found for row in trials_of(run.id, run.plan.searches, RunReader(run))]
 
 
-def show_comparison(run_ids: list[str], home: Path | None, forms: list[str]) -> None:
+def show_comparison(
+    run_ids: list[str], home: Path | None, forms: list[str], by_row: bool = False
+) -> None:
     from engine.results.tables import exported, to_csv, to_latex, to_markdown
 
     if len(forms) > 1:
         raise BadInput(f"choose one of --{', --'.join(forms)}.")
     place = Home(resolve_home(home))
     found = [runs.find(place, word) for word in run_ids]
+    if by_row:
+        from console.row_detection import show_rows
+
+        show_rows(found, place, forms)
+        return
     if not forms:
         print_comparison(found)
         return

@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from console import row_detection
 from console.attack_costs import attack_costs
 from console.comparing import rows_of, tuning_of
 from console.datasets import full_text
@@ -96,6 +97,7 @@ def report(run: Run) -> str:
         _warnings(run),
         _tuning(run),
         *(_figures(run, *figure) for figure in FIGURES),
+        _detected(run),
         _data(run),
         _poisons(run),
         _attacks(run),
@@ -222,6 +224,29 @@ def _figures(run: Run, kind: str, title: str, note: str) -> str:
     return _section(title, f'<p class="note">{_text(note)}</p>', *drawn)
 
 
+def _texts(lines: Iterable[Sequence[str]]) -> list[list[str]]:
+    return [[_text(cell) for cell in cells] for cells in lines]
+
+
+def _detected(run: Run) -> str:
+    """Rows that methods leave detectable, for each attack; the rows of the largest budgets."""
+    parts = []
+    for family in row_detection.families(row_detection.lines_of([run])):
+        if family[0].place.method:
+            columns = row_detection.shown_columns(family)
+            cells = row_detection.cells_of(family, columns)
+            table = _table([(c.heading, c.number) for c in columns], _texts(cells))
+            parts += [f"<h3>{_text(row_detection.heading(family))}</h3>", table]
+        parts += [f'<p class="note">{_text(note)}.</p>' for note in row_detection.notes(family)]
+        for line, rows in row_detection.last_budgets(family):
+            cells = [row_detection.row_cells(row, 60) for row in rows]
+            listed = _table(row_detection.ROW_HEADINGS, _texts(cells))
+            title = f"{row_detection.titled(line)}: {len(rows)} rows"
+            parts.append(f"<details><summary>{_text(title)}</summary>{listed}</details>")
+    note = f'<p class="note">{_text(row_detection.NOTE)}</p>'
+    return _section("Rows still detected", note, *parts) if parts else ""
+
+
 def _poisons(run: Run) -> str:
     """What each attack says of its poison: residuals, bounds, what it would do to an exact head."""
     told = []
@@ -314,7 +339,7 @@ def _explanations(lines: Sequence[Line], audits: Audits) -> str:
     words |= dict.fromkeys(("gap", "recovery", "tee"))
     words |= dict.fromkeys(f"{line.audit}.{line.metric}" for line in lines)
     pages = []
-    for word in words:
+    for word in (*words, "detected", "found again"):
         try:
             pages.append(_pre(explain(word, audits).strip()))
         except BadInput:  # an audit that is no longer installed

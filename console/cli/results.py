@@ -27,13 +27,20 @@ def compare(
     csv: Annotated[bool, typer.Option("--csv", help="Every row as CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--md", help="The judged rows as Markdown.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="The judged rows as LaTeX.")] = False,
+    rows: Annotated[
+        bool,
+        typer.Option(
+            "--rows",
+            help="Which poisoned rows each method leaves detectable; with --csv, --json: all.",
+        ),
+    ] = False,
 ) -> None:
     """Compare every method with retraining, over one run or several."""
     from console.comparing import show_comparison
 
     forms = {"json": as_json, "csv": csv, "md": markdown, "latex": latex}
     with bad_input_ends():
-        show_comparison(run_ids, home, [form for form, wanted in forms.items() if wanted])
+        show_comparison(run_ids, home, [form for form, wanted in forms.items() if wanted], rows)
 
 
 @app.command(rich_help_panel=RESULTS)

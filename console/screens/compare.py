@@ -59,7 +59,7 @@ class CompareScreen(ExportsScreen):
         "counts standard errors from a model that never saw "
         "the poison; the gap is the paired difference to retraining, and its bar the 95 % interval "
         "around it: where it crosses ┊ no gap was shown. Enter opens seeds, histograms, budget "
-        "curves and the explanation of a line."
+        "curves, the poisoned rows still detected, and the explanation of a line."
     )
     CSS_PATH = "compare.tcss"
 

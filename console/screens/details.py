@@ -17,6 +17,7 @@ from console.charts import Options, bins, gaussian_histogram
 from console.compare_model import Comparison, key_of, seed_table, who
 from console.comparing import read_scores
 from console.plotting import budget_series
+from console.screens.row_list import RowList, RowsTold
 from console.widgets import Column, Row
 from console.widgets.chart import Chart
 from console.widgets.lists import Choices
@@ -34,6 +35,7 @@ VIEWS = {
     "details-seeds": "seeds",
     "details-scores": "histograms",
     "details-budgets": "budgets",
+    "details-rows": "rows",
     "details-explain": "meaning",
 }
 ROLES = ("line", "retrain", "none")
@@ -69,6 +71,7 @@ class Details(Vertical):
             with Container(id="details-budgets"):
                 yield Chart(id="budget-audit", notice="no budgets here")
                 yield Chart(id="budget-utility", notice="accuracy was not measured")
+            yield RowList(id="details-rows")
             with VerticalScroll(id="details-explain"):
                 yield Words(id="details-page")
 
@@ -97,6 +100,7 @@ class Details(Vertical):
             chart = self.query_one(f"#scores-{role}", Chart)
             chart.notice = "reading scores …"
             chart.show([], "")
+        self.query_one(RowList).clear()
         self._fill()
         self.turn(0)
 
@@ -107,7 +111,7 @@ class Details(Vertical):
         self.switch.current = now
         told = (f"[{v}]" if name == now else f" {v} " for name, v in VIEWS.items())
         self.query_one("#details-tabs", Words).update(" ".join(told) + "   tab next  esc back")
-        inside = [w for w in self.query_one(f"#{now}").query("Chart") if w.can_focus]
+        inside = [w for w in self.query_one(f"#{now}").query("Chart, Choices") if w.can_focus]
         (inside[0] if inside else self.query_one(f"#{now}")).focus()
 
     def action_turn(self, by: int) -> None:
@@ -170,8 +174,14 @@ class Details(Vertical):
     def _read_scores(self, line: Line, found: list[Run], comparison: Comparison) -> None:
         lines = {"line": line, **comparison.yardsticks(line)}
         told = {role: scores_behind(found, one) for role, one in lines.items()}
+        rows = RowList.read(found, line)
         if not get_current_worker().is_cancelled:
             self.app.call_from_thread(self._show_scores, comparison, line, lines, told)
+            self.app.call_from_thread(self._show_rows, comparison, line, rows)
+
+    def _show_rows(self, comparison: Comparison, line: Line, rows: RowsTold) -> None:
+        if comparison is self.comparison and key_of(line) == self.key:
+            self.query_one(RowList).show(rows)
 
     def _show_scores(
         self,

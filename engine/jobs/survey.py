@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.jobs.records import Record
+from engine.jobs.row_scores import RowScores, read_row_scores
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged, Store
 
@@ -116,6 +117,10 @@ class RunReader:
     def measurements(self, key: str) -> dict[str, float | None]:
         told = json.loads(self.run.store.open_verified(key, "measurements.json"))
         return dict(told["metrics"])
+
+    def row_scores(self, key: str) -> RowScores | None:
+        """Of an audit that scores single rows; None where nothing of them can be read."""
+        return read_row_scores(self.run, key)
 
     def told(self, key: str, name: str) -> dict[str, Any] | None:
         """A JSON artifact, or None where it is absent or damaged."""

@@ -39,7 +39,7 @@ Config = dict[str, Any]
 PIXELS, ROWS, POISON, SCORES = (
     f"{name}.safetensors" for name in ("pixels", "rows", "poison", "scores")
 )
-TOKENS, TEXTS = "tokens.json", "texts.json"
+TOKENS, TEXTS, SCORE_ROWS = "tokens.json", "texts.json", "score_rows.json"
 
 
 class Scene:

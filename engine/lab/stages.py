@@ -21,6 +21,7 @@ from engine.lab.scene import (
     PIXELS,
     POISON,
     ROWS,
+    SCORE_ROWS,
     SCORES,
     TEXTS,
     TOKENS,
@@ -299,7 +300,8 @@ def run_choose(config: Config, ctx: Context) -> float:
 
 
 def run_audit(config: Config, ctx: Context) -> float:
-    """Measure one model, in float32. → measurements.json, perhaps scores.safetensors"""
+    """Measure one model, in float32. → measurements.json, perhaps scores.safetensors and
+    score_rows.json (read by engine.jobs.row_scores)"""
     scene = Scene(ctx, config)
     audit = component_of("audit", config["audit"], Audit)
     model = scene.load_model("model")
@@ -307,6 +309,11 @@ def run_audit(config: Config, ctx: Context) -> float:
     measured = audit.measure(subject)
     if measured.arrays:
         save_tensors(ctx.folder, SCORES, measured.arrays)
+    if measured.arrays and measured.places is not None:
+        # A file of its own: scores.safetensors stays what it was before, byte for byte.
+        rows, places = subject.poison.rows.tolist(), measured.places.tolist()
+        scored = None if len(places) == len(rows) else places
+        save_json(ctx.folder, SCORE_ROWS, {"rows": rows, "scored": scored})
     metrics = dict(measured.metrics)
     if scene.known is not None and audit.per_row:
         known = torch.isin(subject.poison.rows, scene.known)

@@ -12,10 +12,15 @@ from engine.lab.views import Batch, Poison, Rows
 
 @dataclass(frozen=True)
 class Measured:
-    """An audit's numbers, by metric; None where undefined. `arrays` hold per-sample values."""
+    """An audit's numbers, by metric; None where undefined. `arrays` hold per-sample values.
+
+    `places`: int64 [M], which of the P poisoned rows arrays["scores"] belong to, where they belong
+    to such rows.
+    """
 
     metrics: Mapping[str, float | None]
     arrays: dict[str, Tensor] = field(default_factory=dict)
+    places: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -231,6 +231,42 @@ COLUMNS = {
         "the primary metric's.",
         "what its card and its metric's page name. No audit sees everything.",
     ),
+    "detected": Told(
+        "Poisoned rows that a model still knows, as `compare --rows` counts and lists them. Each "
+        "row's score has an exact p-value, the upper tail of N(0, 1), for poison lies above; score_q "
+        "is that after Benjamini and Hochberg over all rows and seeds of one method, variant and "
+        "budget. A row is detected if its score_q is at most .10: of the rows on a list no more than "
+        "10 % are expected to be there by chance (the false discovery rate). share is that of the "
+        "scored rows; left_out are poisoned rows without a gradient, hence without a score; below "
+        "counts rows detected in the same way on the other side, where a method went beyond "
+        "forgetting. row is the index in the training part of the data, from 0.",
+        "no row. Of a model that never saw the noise, any row at all is listed one time in ten.",
+        "rows whose trace is too small to be named: with hundreds of rows a score must lie above 3 or "
+        "so, and a method may shift every row a little (mean_score is sure of it) and have none "
+        "detected. Nor any trace that is not along the row's input gradient.",
+    ),
+    "confirmed": Told(
+        "Of the rows detected by their score, those which the rank test finds as well: the model "
+        "fits the row's own noise (x + noise) better than 95 % of fresh noises. It uses outputs "
+        "alone, no gradient. Empty where it is not known which rank is which row's. noise_rank "
+        "counts, of noise_draws fresh noises, those fitted worse; noise_rank_p is its exact p.",
+        "of rows listed by chance, few: score and rank look at the same noise, so that chance may "
+        "fool both, and more than 5 % of these may be confirmed.",
+        "a trace that the gradient has and the outputs have not. Ranks go no further than 1 of "
+        "noise_draws + 1: they confirm, and can hardly detect by themselves.",
+    ),
+    "found again": Told(
+        "Of the rows poisoned under two seeds or more (again_rows), how many are detected under two "
+        "or more of them (again_found): does a method leave the same rows behind, whatever the noise "
+        "and the training? chance (again_chance) is how many that would be if seeds had nothing in "
+        "common: each seed keeps its number of rows detected, and any row is as likely as any other. "
+        "again_p is the chance of as many or more; 95 % of its distribution lie from again_lo to "
+        "again_hi.",
+        "chance.",
+        "anything, where few rows are poisoned twice: seeds draw them anew, and a share s of the "
+        "training rows meets again in about s² of them. An attack on fixed rows, or more seeds, say "
+        "more. p is a little too large (it takes rows as independent).",
+    ),
     "class": Told(
         "Of a metric measured for each class (class_accuracy.3): the class's name in the data set; 3 "
         "is its index. Empty for all other metrics.",
@@ -246,6 +282,28 @@ COLUMNS = {
 
 # Other names of pages: headings of narrow tables, ends of intervals.
 ALIASES = {
+    "rows": "detected",
+    "row": "detected",
+    "left_out": "detected",
+    "below": "detected",
+    "share": "detected",
+    "score_p": "detected",
+    "score_q": "detected",
+    "q": "detected",
+    "rank p": "confirmed",
+    "noise_rank": "confirmed",
+    "noise_draws": "confirmed",
+    "noise_rank_p": "confirmed",
+    "rank z": "rank_z",
+    "rank_z_p": "rank_z",
+    "chance": "found again",
+    "again_rows": "found again",
+    "again_found": "found again",
+    "again_chance": "found again",
+    "again_lo": "found again",
+    "again_hi": "found again",
+    "again_p": "found again",
+    "again_not": "found again",
     "z/value": "value",
     "search_tee": "search tee",
     "search_seconds": "search tee",

@@ -87,11 +87,19 @@ def _commit(store: Store, stage: Stage, cell: Cell | None) -> None:
             write_json(work.path / "measurements.json", {"audit": cell.audit, "metrics": metrics})
             if scores is not None:
                 save_file({"scores": scores}, work.path / "scores.safetensors")
+                write_json(
+                    work.path / "score_rows.json", {"rows": poisoned(cell.seed), "scored": None}
+                )
         tee = stage.tee or (1.0 if stage.kind in ("train", "unlearn") else 0.0)
         work.commit(
             kind=stage.kind, title=stage.title, seconds=0.5, tee=tee,
             env={"torch": "2.9.9", "device": "cpu"}, config=stage.config, inputs=stage.inputs,
         )  # fmt: skip
+
+
+def poisoned(seed: int) -> list[int]:
+    """The rows poisoned under a seed: half of them under the next one, too."""
+    return list(range(seed * POISONED // 2, seed * POISONED // 2 + POISONED))
 
 
 def _measured(cell: Cell) -> tuple[dict[str, float], np.ndarray | None]:

@@ -91,6 +91,8 @@ def test_details_go_round_and_escape_leaves(there: Staged, size: tuple[int, int]
             assert {"retrain", "none", "gd"} <= names
             assert screen.query_one("#budget-utility", Chart).series
             await pilot.press("tab")
+            assert screen.details.switch.current == "details-rows"
+            await pilot.press("tab")
             assert "gaussian.mean_score" in text(screen, "#details-page")
             await pilot.press("tab")
             assert screen.details.switch.current == next(iter(VIEWS))

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from engine.lab.artifacts import load_tensors
+from engine.lab.artifacts import load_json, load_tensors
 from engine.lab.audits.gaussian import Gaussian, gaussian_scores, glimpse, margin_gradients
 from engine.lab.models._layers import Normalise
 from engine.lab.scene import Scene
+from engine.lab.stages import run_audit
 from engine.lab.subject import Subject
 from engine.lab.views import Rows, TrainingSet
 from tests.helpers import LocalContext, Run
@@ -253,6 +254,41 @@ def test_the_stored_scores_are_those_of_the_metrics(small_run: Run) -> None:
     metrics = small_run.metrics(method="none", audit="gaussian")
     assert metrics["mean_score"] == float(scores.mean())
     assert metrics["count"] == len(scores) == 36
+
+
+def test_the_rows_of_the_stored_scores_stand_beside_them(small_run: Run) -> None:
+    (cell,) = small_run.cells(method="none", audit="gaussian")
+    told = load_json(small_run.root / cell.key / "score_rows.json")
+    craft = small_run.plan.stages[cell.key].inputs["craft"]
+    rows = load_tensors(small_run.root / craft / "poison.safetensors")["rows"]
+    assert told == {"rows": rows.tolist(), "scored": None}
+
+
+def test_scores_know_their_places_where_rows_are_left_out(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 1 and 5 of the poison lose their gradient; ranks are those of all rows as before."""
+    (cell,) = small_run.cells(method="none", audit="gaussian")
+    whole = load_tensors(small_run.root / cell.key / "scores.safetensors")
+    rows = load_json(small_run.root / cell.key / "score_rows.json")["rows"]
+    seen = {"rows": 0}
+
+    def blind(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        places = torch.arange(seen["rows"], seen["rows"] + len(labels))
+        seen["rows"] += len(labels)
+        found = margin_gradients(model, inputs, labels)
+        found[torch.isin(places, torch.tensor([1, 5]))] = 0
+        return found
+
+    monkeypatch.setattr("engine.lab.audits.gaussian.margin_gradients", blind)
+    context = LocalContext(small_run.root, small_run.plan.stages[cell.key])
+    context.folder = tmp_path  # not over what the other tests read
+    run_audit(small_run.plan.stages[cell.key].config, context)
+    left = [place for place in range(len(rows)) if place not in (1, 5)]
+    assert load_json(tmp_path / "score_rows.json") == {"rows": rows, "scored": left}
+    found = load_tensors(tmp_path / "scores.safetensors")
+    assert torch.equal(found["scores"], whole["scores"][left])
+    assert torch.equal(found["ranks"], whole["ranks"])
 
 
 def test_a_glimpse_counts_every_row_once_and_changes_nothing(trained: Subject) -> None:

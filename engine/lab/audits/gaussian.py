@@ -106,7 +106,7 @@ class Gaussian(Audit):
         from engine.lab.randomness import torch_generator
         from engine.lab.subject import Measured
 
-        scores, gradients = gaussian_scores(subject)
+        scores, gradients, places = placed_scores(subject)
         count = len(scores)
         zeros = len(subject.base) - count
         ranks = noise_ranks(subject, self.rank_draws) if self.rank_draws else None
@@ -133,7 +133,7 @@ class Gaussian(Audit):
             "zero_gradients": float(zeros),
         }
         arrays = {"scores": host} | ({} if ranks is None else {"ranks": ranks})
-        return Measured(metrics | rank_metrics(ranks, self.rank_draws), arrays)
+        return Measured(metrics | rank_metrics(ranks, self.rank_draws), arrays, places.cpu())
 
 
 def gaussian_scores(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,6 +141,11 @@ def gaussian_scores(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
 
     The dot product and the norm are taken in float64; the model runs in its own precision.
     """
+    return placed_scores(subject)[:2]
+
+
+def placed_scores(subject: Subject) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`gaussian_scores`, and the places, int64 [M], of these rows among all poisoned ones."""
     import torch
 
     noise = subject.poison.noise
@@ -154,7 +159,8 @@ def gaussian_scores(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
     norms = gradients.norm(dim=1)
     kept = norms > 0
     unit = gradients[kept] / norms[kept, None]
-    return -(unit * noise.flatten(1).double()[kept]).sum(1) / noise_std, unit
+    scores = -(unit * noise.flatten(1).double()[kept]).sum(1) / noise_std
+    return scores, unit, kept.nonzero()[:, 0]
 
 
 def noisable(subject: Subject) -> Iterator[tuple[torch.Tensor, Batch]]:
