@@ -6,7 +6,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from engine.results import pages
+from engine.results import metric_pages, pages
 from engine.results.evidence import ALPHA, GATE_ALPHA, SHARE
 from engine.results.margins import exactly
 from engine.results.tidy import AuditLike, Audits
@@ -165,11 +165,11 @@ def explain(name: str, audits: Audits) -> str:
 
 def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
     facts = [metric.summary, f"Poison {SIDES[metric.direction]}."]
-    null, blind = pages.METRICS.get(title.partition(".")[2], pages.UNSAID)
+    null, blind = metric_pages.METRICS.get(title.partition(".")[2], metric_pages.UNSAID)
     if primary:
         null = NULLS[metric.null]
     elif not metric.averaged:
-        null = pages.UNSAID_P
+        null = metric_pages.UNSAID_P
     facts.append(f"Null: {null}")
     if primary:
         if metric.margin is not None:
