@@ -189,6 +189,39 @@ def test_a_single_seed_shows_no_effect_to_recover_from() -> None:
     assert "only 1 seed" in pick(far, "ga")["reason"]
 
 
+def test_the_loss_of_accuracy_is_corrected_over_all_models_of_an_attack() -> None:
+    """Also over a model that an audit has no value of."""
+    from engine.results.statistics import hommel, t_above
+
+    accuracies = {
+        "none": [0.94, 0.95, 0.93], "retrain": [0.94, 0.945, 0.95],
+        "ga": [0.90, 0.91, 0.90], "ssd": [0.91, 0.93, 0.90],
+    }  # fmt: skip
+    table = [
+        measure(method, seed, value, audit="accuracy", metric="test_accuracy")
+        for method, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]
+    rates = {"none": [0.9, 0.94, 0.92], "retrain": [0.1, 0.12, 0.14], "ga": [0.5, 0.55, 0.51]}
+    table += [
+        measure(method, seed, value)
+        for method, values in rates.items()
+        for seed, value in enumerate(values)
+    ]
+    lost = [
+        [a - b for a, b in zip(accuracies["retrain"], accuracies[method], strict=True)]
+        for method in ("ga", "ssd")
+    ]
+    wanted = hommel([t_above(losses, 0.02 + 1e-9, 0.0) for losses in lost])
+    for audit in ("backdoor", "accuracy"):
+        [row] = [
+            r for r in compare(table, AUDITS)
+            if (r["method"], r["audit"], r["primary"]) == ("ga", audit, True)
+        ]  # fmt: skip
+        assert row["p_wrecked"] == pytest.approx(wanted[0])
+        assert row["loss"] == pytest.approx(sum(lost[0]) / 3)
+
+
 def test_p_values_are_never_averaged() -> None:
     rows = compare([*USUAL, *(measure("ga", s, 0.5, metric="asr_p") for s in range(3))], AUDITS)
     row = pick(rows, "ga", "asr_p")

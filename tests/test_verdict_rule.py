@@ -113,8 +113,9 @@ def test_two_retrainings_tell_the_variance_of_perfect_models() -> None:
     error = math.sqrt(1.5 * variance / n)
     found = two_retrainings(x)
     assert found.test == "two-retrainings"
-    assert found.p_test == pytest.approx(2 * stats.t.sf(abs(np.mean(h)) / error, n))
-    outside = stats.t.cdf((abs(np.mean(h)) - 0.05) / error, n)
+    assert found.p_test == pytest.approx(2 * stats.t.sf(abs(np.mean(h)) / error, 2 * n - 2))
+    # Equivalence goes by the row's own deviations, about the mean of both.
+    outside = stats.ttest_1samp(h, 0.05, alternative="less").pvalue
     assert found.equivalence_test == pytest.approx(outside)
     # What was there before keeps its meaning: paired with the first retraining alone.
     assert found.p == pytest.approx(stats.ttest_rel(x, R).pvalue)
@@ -142,7 +143,30 @@ def test_a_residue_is_shown_by_the_rows_own_seeds_too(key: int, n: int) -> None:
     )
     own = stats.ttest_1samp(x - (r + f) / 2, 0).pvalue
     if found.word == "residue":
-        assert own < 0.053  # .0527 where both deviations are the same and three seeds have .025
+        assert own < 0.05
+
+
+def test_a_row_whose_own_interval_holds_0_is_no_residue() -> None:
+    """Every row is significant beside the retrainings, this one's three seeds are not alone."""
+    r, f = [0.16, 0.19, 0.24], [0.20, 0.27, 0.18]
+    x = [0.33, 0.29, 0.33]
+    own = stats.ttest_1samp(np.subtract(x, np.add(r, f) / 2), 0).pvalue
+    found = judge([rated(r, "retrain"), rated(f, "retrain-fresh"), rated(x)], RATE)[2]
+    assert found.p_test is not None and found.p_test < 0.05 < own
+
+
+def test_the_deviation_of_rates_near_0_is_that_of_rows_that_differ() -> None:
+    """Three equal rates of 100 rows near 0 are no proof: 5 + 1 rows of 100 differ."""
+    retrain = rated([0.01, 0.01, 0.01], "retrain", count=100)
+    found = only([retrain, rated(NONE[:3], "none", count=100)], rated([0.05] * 3, count=100))
+    error = math.sqrt(0.06 / 100) / math.sqrt(3)
+    assert found.equivalence_test == pytest.approx(stats.t.cdf((0.04 - 0.05) / error, 2))
+    assert found.equivalence_p == pytest.approx(stats.t.cdf(-0.01 / (0.01 / math.sqrt(3)), 2))
+    mirrored = [rated([0.99] * 3, "retrain", count=100), rated([0.1] * 3, "none", count=100)]
+    near_1 = only(mirrored, rated([0.95] * 3, count=100))
+    assert near_1.equivalence_test == pytest.approx(found.equivalence_test)
+    far = only([rated([0.3] * 3, "retrain", count=100)], rated([0.34] * 3, count=100))
+    assert far.equivalence_test == far.equivalence_p
 
 
 def test_the_second_retraining_is_judged_by_the_first_alone() -> None:
@@ -365,8 +389,9 @@ def test_over_corrected_is_shown_past_retraining() -> None:
     assert found.label == "residue (over-corrected)"
     back = recovery(past.values, none.values, retrain.values)
     assert back is not None and back.over_corrected
-    barely = only([retrain, none], rated([0.1, 0.3, 0.2]))
-    assert barely.qualifier == ""
+    barely = recovery({0: 0.29, 1: 0.33, 2: 0.30}, none.values, retrain.values)
+    assert barely is not None and barely.share > 1
+    assert not barely.over_corrected
 
 
 def test_recovery_needs_an_effect_that_is_shown() -> None:

@@ -31,6 +31,8 @@ STD = "std_score"  # their sample standard deviation (n - 1) about the seed's ow
 ZEROS = "zero_gradients"  # and rows that could not be scored
 
 ONE_SEED = "one seed speaks of one model, not of the method"
+CONTROL = 1.5  # variance of x - (r + f)/2, in those of one model
+NEAR = 0.05  # of 0 or 1: rates there are too skewed for the spread of a few seeds to be trusted
 ROUNDING = 1e-9  # 0.90 - 0.92 is a hair below -0.02
 
 
@@ -71,7 +73,7 @@ class Evidence:
 
     `p` and `equivalence_p` are the plain tests: z for a standard-normal null, else paired with
     retraining. `p_test` and `equivalence_test` are those behind the word, which differ where there
-    are two retrainings.
+    are two retrainings; `own_p` then is the row's own, by its deviations alone.
     `sd` is the deviation of one seed's value for the test of a shift, `known` if it comes from the
     null and not from the `n` seeds; `spread` the one seen between seeds, for equivalence.
     `objection` names an assumption that does not hold; `headline` is the shift in words.
@@ -88,6 +90,7 @@ class Evidence:
     test: Literal["z", "paired", "two-retrainings"]
     p_test: float
     equivalence_test: float | None
+    own_p: float
     power: str = ""
     objection: str = ""
 
@@ -200,6 +203,7 @@ def against_standard_normal(row: Candidate, metric: Metric) -> Evidence | str:
         test="z",
         p_test=p,
         equivalence_test=equivalence,
+        own_p=p,
         power=f"smallest detectable shift {statistics.detectable_shift(error):.2f}",
         objection="most rows had no gradient to score"
         if unscored > sum(sizes)
@@ -241,7 +245,6 @@ def against_retraining(row: Candidate, references: References, metric: Metric) -
     gap, margin = statistics.mean(gaps), metric.margin
     spread = max(statistics.standard_deviation(gaps), step)
     p = statistics.t_test(gaps, step)
-    equivalence = None if margin is None else statistics.tost_t(gaps, margin, step)
     plain = Evidence(
         n=len(gaps),
         shift=gap,
@@ -249,63 +252,78 @@ def against_retraining(row: Candidate, references: References, metric: Metric) -
         known=False,
         spread=spread,
         p=p,
-        equivalence_p=equivalence,
+        equivalence_p=None if margin is None else statistics.tost_t(gaps, margin, step),
         headline=f"gap {gap:+.3f}",
         test="paired",
         p_test=p,
-        equivalence_test=equivalence,
+        equivalence_test=None,
+        own_p=p,
     )
     fresh = references.fresh
-    if fresh is None or row is fresh:
+    if fresh is not None and row is not fresh:
+        triples = by_seed(row.values, retrain.values, fresh.values)
+        if len(triples) == len(pairs):  # no seed lacks the second one
+            pairs = [(x, (r + f) / 2) for x, r, f in triples]
+            differences = [r - f for _, r, f in triples]
+            plain = _beside_two_retrainings(plain, pairs, differences, step)
+    if margin is None:
         return plain
-    return _with_two_retrainings(plain, row, retrain, fresh, margin)
+    least = max(step, _of_rare_rows(row, retrain, pairs))
+    gaps = [own - control for own, control in pairs]
+    spread = max(statistics.standard_deviation(gaps), least)
+    return replace(plain, spread=spread, equivalence_test=statistics.tost_t(gaps, margin, least))
 
 
-def _with_two_retrainings(
-    plain: Evidence, row: Candidate, retrain: Candidate, fresh: Candidate, margin: float | None
+def _beside_two_retrainings(
+    plain: Evidence, pairs: Sequence[tuple[float, ...]], differences: Sequence[float], step: float
 ) -> Evidence:
-    """The control is the mean of both retrainings, c = (r + f)/2, and their difference, whose mean is
-    0 by construction, tells the variance that perfect models have.
+    """The control is the mean of both retrainings, c = (r + f)/2, and `differences`, r - f, whose mean
+    is 0 by construction, tell the variance that perfect models have.
 
-    With h = x - c and S² = Σ(r - f)²/2n, T = h̄ / √(1.5 S²/n) is Student's with n degrees of freedom
-    if x, r and f are exchangeable: n of them instead of n - 1, and one variance for all rows. A row
-    that is no retraining may vary more: where its own variance is above the retrainings', its own
-    deviations are taken, n - 1. So the larger variance of the two always, and no residue is said of
-    a row whose own interval holds 0.
-
-    Pooling both variances gives 2n - 1 degrees, and holds no level: it is small where a row's own
-    came out small by luck (docs/statistics.md has the figures).
+    With h = x - c and S² = Σ(r - f)²/2n: T = h̄ / √(1.5 S²/n), Student's with 2n - 2 degrees of
+    freedom, where the row's own variance is below 1.5 S²; else its own deviations are taken, n - 1.
+    So the larger variance always, against a quantile between those of n degrees (S² alone, exact)
+    and of 2n - 1 (both pooled, exact for exchangeable models). Pooled, a row whose own seeds agree by
+    luck is condemned too often where methods vary more than retraining; docs/statistics.md has the
+    figures. And no residue is said of a row whose own 95 % interval holds 0, which `own_p` is for.
     """
-    triples = by_seed(row.values, retrain.values, fresh.values)
-    n = len(triples)
-    if n < plain.n:  # some seed lacks the second one
-        return plain
-    step = resolution(row, retrain, fresh) or 0.0
-    gaps = [x - (r + f) / 2 for x, r, f in triples]
+    n = len(pairs)
+    gaps = [own - control for own, control in pairs]
     shift, own = statistics.mean(gaps), statistics.standard_deviation(gaps)
-    null = math.fsum((r - f) ** 2 for _, r, f in triples) / (2 * n)
-    own_sd = max(own, step)
+    null = math.fsum(difference**2 for difference in differences) / (2 * n)
+    own_p, own_sd = statistics.t_test(gaps, step), max(own, step)
     found = replace(
         plain,
         shift=shift,
         headline=f"gap {shift:+.3f} to two retrainings",
-        p_test=statistics.t_test(gaps, step),
-        equivalence_test=None if margin is None else statistics.tost_t(gaps, margin, step),
+        sd=own_sd,
+        p_test=own_p,
+        own_p=own_p,
     )
-    if own * own / 1.5 > null:
-        return replace(found, sd=own_sd, spread=own_sd)
-    sd = max(math.sqrt(1.5 * null), step)
-    error = sd / math.sqrt(n)
-    return replace(
-        found,
-        test="two-retrainings",
-        sd=sd,
-        spread=sd,
-        p_test=2 * statistics.t_cdf(-abs(shift) / error, n),
-        equivalence_test=None
-        if margin is None
-        else statistics.t_cdf((abs(shift) - margin) / error, n),
-    )
+    if own * own / CONTROL > null:
+        return found
+    sd = max(math.sqrt(CONTROL * null), step)
+    t = abs(shift) / (sd / math.sqrt(n))
+    return replace(found, test="two-retrainings", sd=sd, p_test=2 * statistics.t_cdf(-t, 2 * n - 2))
+
+
+def _of_rare_rows(row: Candidate, retrain: Candidate, pairs: Sequence[tuple[float, ...]]) -> float:
+    """The least deviation of a gap between rates near 0 or 1: √(b + c)/N, as in McNemar's test.
+
+    b + c rows of N answer differently. How many is not kept; near 0 (or 1) hardly a row is hit (or
+    missed) by both models, so it is the number of rows that either hits (or misses). 0 for rates
+    that are not near, and where rows were not counted.
+    """
+    counts = [
+        side.companions.get(COUNT, {}).get(trial, 0.0)
+        for side in (row, retrain)
+        for trial in row.values.keys() & retrain.values.keys()
+    ]
+    rate = statistics.mean([control for _, control in pairs])
+    if min(counts) < 1 or not (0 <= rate <= NEAR or 1 - NEAR <= rate <= 1):
+        return 0.0
+    hit = statistics.mean([own + control for own, control in pairs])
+    return math.sqrt(max(0.0, min(hit, 2 - hit)) / min(counts))
 
 
 def show_p(p: float) -> str:

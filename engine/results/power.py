@@ -268,17 +268,16 @@ def _from_retraining(row: Array, sample: Sample, outlook: Outlook) -> Shift:
     gap = row - _control(sample)
     floor, level = outlook.resolution, 1 - ALPHA / (2 * outlook.tests)
     paired, one_sided = t_quantile(level, n - 1), t_quantile(1 - ALPHA, n - 1)
-    alone = _error(gap, floor)
+    alone, sure_of_own = _error(gap, floor), t_quantile(1 - ALPHA / 2, n - 1)
     critical, allowed = paired * alone, one_sided * alone
     if sample.fresh is not None:
         null = ((sample.retrain - sample.fresh) ** 2).sum(axis=1) / (2 * n)
         steady = gap.var(axis=1, ddof=1) <= CONTROL * null
         error = np.maximum(np.sqrt(CONTROL * null), floor) / math.sqrt(n)
-        critical = np.where(steady, t_quantile(level, n) * error, critical)
-        allowed = np.where(steady, t_quantile(1 - ALPHA, n) * error, allowed)
+        critical = np.where(steady, t_quantile(level, 2 * n - 2) * error, critical)
     shift = abs(gap.mean(axis=1))
     equivalent = ~sure if outlook.margin is None else outlook.margin - shift > allowed
-    return Shift(shift > critical, equivalent, sure)
+    return Shift((shift > critical) & (shift > sure_of_own * alone), equivalent, sure)
 
 
 def _below_share(row: Array, sample: Sample, floor: float) -> Array:

@@ -284,7 +284,7 @@ class _Family:
         elif negligible:
             word, qualifier, tail = self._negligible(index, found)
             shift = [found.headline]
-        elif figures.p_hommel < ALPHA and not perhaps:
+        elif _below(figures.p_hommel) and _below(found.own_p) and not perhaps:
             word = "residue"
             qualifier, tail = self._side_of(index, figures)
         else:
