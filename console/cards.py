@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from console.output import console, say, say_json
+from engine.results.verdict import WORDS
 from engine.spec.component import Attack, Audit, Component, Method
 from engine.spec.registry import find, registered
 
-VERDICTS = ("residue", "removed", "inconclusive", "wrecked", "n/a", "reference", "oracle")
+VERDICTS = (*WORDS, "reinforced", "over-corrected")
 
 
 def list_cards(kind: str, as_json: bool) -> None:

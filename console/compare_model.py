@@ -17,11 +17,19 @@ from engine.results.tables import Line, number, summary, with_bounds
 
 Cell = tuple[str, str]
 SIGNS = {"residue": "✗", "removed": "✓", "inconclusive": "?", "wrecked": "✖", "reference": "=",
-         "n/a": "-", "oracle": "^"}  # fmt: skip
-ASCII_SIGNS = SIGNS | {"residue": "x", "removed": "o", "wrecked": "#"}
+         "n/a": "-", "oracle": "^", "nothing to remove": "∅"}  # fmt: skip
+# What a qualified word is called in the column, which has no room for "residue (over-corrected)".
+SHORT = {
+    "accuracy": "inconcl. (acc.)",
+    "reinforced": "reinforced",
+    "over-corrected": "over-corrected",
+}
+ASCII_SIGNS = SIGNS | {"residue": "x", "removed": "o", "wrecked": "#", "nothing to remove": "0"}
 STYLES = {"residue": "bad", "removed": "good", "inconclusive": "warn", "wrecked": "accent",
-          "reference": "muted", "n/a": "muted", "oracle": "muted"}  # fmt: skip
-RANK = ("residue", "inconclusive", "removed", "wrecked", "reference", "oracle", "n/a", "")
+          "reference": "muted", "n/a": "muted", "oracle": "muted",
+          "nothing to remove": "muted"}  # fmt: skip
+RANK = ("residue", "inconclusive", "removed", "nothing to remove", "wrecked", "reference", "oracle",
+        "n/a", "")  # fmt: skip
 GROUPS = ("attack", "method", "verdict", "none")
 SORTS = ("given", "verdict", "z", "gap", "accuracy", "cost")
 BAR, WIDE_BAR = 15, 31  # columns of the gap's interval
@@ -44,7 +52,7 @@ class Heading:
 HEADINGS = (
     Heading("method", "method", 30, 15, False, 10),
     Heading("budget", "budget", 6, 6, True, 9),
-    Heading("verdict", "verdict", 14, 14, False, 10),
+    Heading("verdict", "verdict", 17, 14, False, 10),
     Heading("value", "z/value", 15, 7, True, 8),
     Heading("rate", "rate", 17, 17, True, 7),
     Heading("gap", "gap", 7, 7, True, 7),
@@ -216,7 +224,7 @@ class Comparison:
             "accuracy": (number(line.accuracy, ".3f"), ""),
             "tee": (number(line.tee, ".2f"), ""),
             "seconds": (number(line.seconds, ".1f"), ""),
-            "recovery": (number(line.recovery, "z.2f"), ""),
+            "recovery": (number(line.recovery, "z.2f"), "warn" if line.over_corrected else ""),
             "n": (str(line.n), "" if line.n >= 3 else "warn"),
             "audit": (line.audit, ""),
             "metric": (line.metric, ""),
@@ -227,9 +235,10 @@ class Comparison:
         return interval_bar(line.gap, line.gap_lo, line.gap_hi, reach, self.bar, self.ascii)
 
     def verdict(self, line: Line) -> str:
-        if line.word != line.verdict:
-            return line.word  # "n/a: diverged" fills the column, and no other word is like it
-        return f"{self.signs.get(line.verdict, ' ')} {line.word}"
+        if line.verdict == "nothing to remove" or line.word.startswith("n/a:"):
+            return line.word  # fills the column, and no other word is like it
+        word = SHORT.get(line.qualifier, line.verdict)
+        return f"{self.signs.get(line.verdict, ' ')} {word}"
 
     # --- the matrix ------------------------------------------------------------------------------
 
@@ -253,7 +262,7 @@ class Comparison:
             }  # fmt: skip
             for family, line in lines.items():
                 cells[family] = (
-                    f"{self.verdict(line):15}{value_of(line, short=True)}",
+                    f"{self.verdict(line):18}{value_of(line, short=True)}",
                     STYLES.get(line.verdict, ""),
                 )
             shown.append(Shown(key_of(first), cells, first))

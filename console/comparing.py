@@ -36,6 +36,7 @@ STYLES = {
     "reference": "dim",
     "n/a": "dim",
     "oracle": "dim",
+    "nothing to remove": "dim",
 }
 
 
@@ -122,7 +123,7 @@ def print_comparison(found: Sequence[Run]) -> None:
     print_warnings(found)
     for line in lines:
         if line.verdict in ("n/a", "inconclusive") or any(w in line.reason for w in UNSOUND):
-            told = f"  {_name(line)}: {line.verdict}: {line.reason}"
+            told = f"  {_name(line)}: {line.word}: {line.reason}"
             target.print(Text(strip_control(told)), style="dim")
     if tried := tuning_of(found):
         say(f"  {note(tried)} `compare --md` and `report` list them.")

@@ -59,7 +59,7 @@ td.number, th.number { text-align: right; } td.reason { white-space: normal; min
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .82rem; }
 .residue { color: #b3261e; font-weight: 600; } .removed { color: #00684a; font-weight: 600; }
 .inconclusive { color: #7a5b00; } .wrecked { color: #8a3b80; font-weight: 600; }
-.reference, .note { color: #666; }
+.reference, .nothing-to-remove, .note { color: #666; }
 @media print { body { margin: 0; max-width: none; } details { break-inside: avoid; } }
 """
 
@@ -171,7 +171,7 @@ def _verdicts(lines: Sequence[Line]) -> str:
     rows = []
     for line, cells in zip(lines, texts, strict=True):
         shown = [_text(cells[n]) for n in told]
-        word = "na" if line.verdict == "n/a" else _text(line.verdict)
+        word = "na" if line.verdict == "n/a" else _text(line.verdict).replace(" ", "-")
         shown[-1] = f'<span class="{word}">{shown[-1]}</span>'
         rows.append([*shown, f'<span class="note">{_text(line.reason)}</span>'])
     return _table([*headings, ("why", False)], rows).replace(
@@ -307,7 +307,8 @@ def _measured(value: object) -> str:
 
 
 def _explanations(lines: Sequence[Line]) -> str:
-    words = dict.fromkeys([line.verdict for line in lines] + ["gap", "recovery", "tee"])
+    words = dict.fromkeys(page for line in lines for page in line.pages)
+    words |= dict.fromkeys(("gap", "recovery", "tee"))
     words |= dict.fromkeys(f"{line.audit}.{line.metric}" for line in lines)
     pages = []
     for word in words:

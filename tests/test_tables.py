@@ -97,7 +97,9 @@ MISSING = (
 )  # fmt: skip
 NUMBERS = ("budget", "n", "mean", "lo", "hi", "gap", "gap_lo", "gap_hi", "recovery", "recovery_lo",
            "recovery_hi", "rate_lo", "rate_hi", "p", "p_holm", "equivalence_p", "seeds_to_settle",
-           "tee", "seconds", "search_tee", "search_seconds", "retrain_mean")  # fmt: skip
+           "tee", "seconds", "search_tee", "search_seconds", "retrain_mean", "p_test", "p_hommel",
+           "equivalence_test", "p_relative", "p_reinforced", "p_wrecked", "loss", "loss_lo",
+           "loss_hi", "margin")  # fmt: skip
 
 
 def csv_of(*changes: Row) -> list[dict[str, str]]:
@@ -117,7 +119,8 @@ def test_no_cell_with_a_meaning_reads_as_missing() -> None:
     for row in csv.DictReader(io.StringIO(to_csv(rows()))):
         judged = row["primary"] == "true"
         empty = {name for name, cell in row.items() if cell == ""}
-        assert empty <= {*NUMBERS, *(() if judged else ("verdict", "reason"))}, row
+        texts = {"qualifier", "test", *(() if judged else ("verdict", "reason"))}
+        assert empty <= {*NUMBERS, *texts}, row
         assert all(math.isfinite(float(row[name])) for name in NUMBERS if row[name])
 
 
@@ -136,8 +139,9 @@ def test_programs_get_every_p_value_and_a_word_for_not_applicable() -> None:
     told = {row["method"]: row for row in rows() if row["primary"]}
     ours = told["neg_grad & co|x"]
     assert 0 < ours["p"] <= ours["p_holm"] < 0.05 < ours["equivalence_p"]
-    assert f"Holm {show_p(ours['p_holm'])}" in ours["reason"]
-    assert f"TOST {show_p(ours['equivalence_p'])}" in ours["reason"]
+    assert ours["p_hommel"] <= ours["p_holm"]
+    assert f"Hommel {show_p(ours['p_hommel'])}" in ours["reason"]
+    assert f"TOST {show_p(ours['equivalence_test'])}" in ours["reason"]
     assert ours["seeds_to_settle"] is None
     assert told["retrain"]["p_holm"] is None
     nothing = ours | {"verdict": "n/a"}

@@ -1,4 +1,7 @@
-"""Verdicts: calibrated on simulated nulls, and never "removed" for want of evidence."""
+"""Verdicts: calibrated on simulated nulls, and never "removed" for want of evidence.
+
+tests/test_verdict_rule.py has what each word rests on, in small exact cases.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,17 @@ def rated(
     return Candidate(role, dict(zip(seeds, values, strict=True)), companions, utility)
 
 
+def with_none(family: list[Candidate]) -> list[Candidate]:
+    """The family of a rate, with a poison that worked before unlearning."""
+    seeds = next(len(row.values) for row in family if row.role == "retrain")
+    return [*family, rated([0.9, 0.95, 0.92, 0.97, 0.91, 0.9, 0.93, 0.9, 0.94][:seeds], "none")]
+
+
+def untouched(seeds: int = SEEDS, shift: float = 1.5) -> Candidate:
+    """No unlearning, as the Gaussian audit sees it."""
+    return scored(np.random.default_rng(21).normal(shift, 1.0, size=(seeds, P)), "none")
+
+
 def words(verdicts: Iterable[Verdict]) -> list[str]:
     return [verdict.word for verdict in verdicts]
 
@@ -55,7 +69,8 @@ def share(word: str, shift: float, simulations: int = 400) -> float:
     rng = np.random.default_rng(7)
     reference = scored(rng.normal(size=(SEEDS, P)), "retrain")
     draws = rng.normal(shift, 1.0, size=(simulations, SEEDS, P))
-    return float(np.mean([judge([reference, scored(x)], GAUSSIAN)[1].word == word for x in draws]))
+    family = [reference, untouched()]
+    return float(np.mean([judge([*family, scored(x)], GAUSSIAN)[2].word == word for x in draws]))
 
 
 def slack(rate: float, simulations: int = 400) -> float:
@@ -80,7 +95,7 @@ def test_a_large_shift_is_residue() -> None:
     assert share("residue", -0.6, simulations=50) == 1.0
 
 
-def test_holm_protects_a_whole_family_of_true_nulls() -> None:
+def test_the_correction_protects_a_whole_family_of_true_nulls() -> None:
     rng = np.random.default_rng(11)
     reference = scored(rng.normal(size=(SEEDS, 20)), "retrain")
     narrow = replace(GAUSSIAN, margin=0.01)  # nothing is equivalent, so every rejection shows
@@ -148,10 +163,12 @@ def test_a_shift_on_the_margin_on_average_is_seldom_removed() -> None:
     """Seeds that differ by more than the null's own spread used to pass two to three times as
     often as allowed: the variance is known under the null only."""
     rng = np.random.default_rng(13)
-    for seeds in (2, 5):
+    for seeds in (3, 5):
         shifts = rng.normal(0.15, 1.5 / math.sqrt(P), size=(400, seeds, 1))
         rows = [scored(x) for x in shifts + rng.normal(size=(400, seeds, P))]
-        found = [judge([row], GAUSSIAN)[0].word == "removed" for row in rows]
+        clean = scored(rng.normal(size=(seeds, P)), "retrain")
+        family = [clean, untouched(seeds)]
+        found = [judge([*family, row], GAUSSIAN)[2].word == "removed" for row in rows]
         assert np.mean(found) <= 0.05 + slack(0.05)
 
 
@@ -163,8 +180,9 @@ def test_rows_without_a_gradient_are_told_and_a_majority_blocks_removed() -> Non
         )
         for n in (4.0, P + 1.0)
     )
-    verdicts = judge([some, most], GAUSSIAN)
-    assert words(verdicts) == ["removed", "inconclusive"]
+    clean = replace(exact([0.0] * SEEDS), role="retrain")
+    verdicts = judge([some, most, untouched(), clean], GAUSSIAN)
+    assert words(verdicts)[:2] == ["removed", "inconclusive"]
     assert "20 rows had no gradient" in verdicts[0].reason
     assert "most rows had no gradient" in verdicts[1].reason
 
@@ -215,11 +233,11 @@ def test_paired_words() -> None:
 
 def test_paired_tests_are_calibrated() -> None:
     rng = np.random.default_rng(9)
-    reference = rated([0.1] * SEEDS, "retrain")
+    family = with_none([rated([0.1] * SEEDS, "retrain")])
 
     def paired_share(word: str, gap: float) -> float:
         draws = rng.normal(0.1 + gap, 0.02, size=(400, SEEDS))
-        found = words(v for row in draws for v in judge([reference, rated(list(row))], RATE)[1:])
+        found = words(v for row in draws for v in judge([*family, rated(list(row))], RATE)[2:])
         return found.count(word) / len(found)
 
     assert paired_share("residue", 0.0) <= 0.05 + slack(0.05)
@@ -229,30 +247,32 @@ def test_paired_tests_are_calibrated() -> None:
 
 
 def test_equal_differences() -> None:
-    family = [rated([0.1, 0.2], "retrain"), rated([0.1, 0.2]), rated([0.3, 0.4])]
-    assert words(judge(family, RATE)) == ["reference", "removed", "residue"]
+    low, high = [0.1, 0.2, 0.1], [0.3, 0.4, 0.3]
+    family = with_none([rated(low, "retrain"), rated(low), rated(high)])
+    assert words(judge(family, RATE))[:3] == ["reference", "removed", "residue"]
 
 
 def test_counting_too_few_rows_shows_nothing() -> None:
-    """0 of 1 in five seeds is no proof of a rate of 0, nor 1 of 1 in two seeds of residue."""
-    none, all_ = [0.0] * 5, [1.0] * 2
+    """0 of 1 in five seeds is no proof of a rate of 0, nor 1 of 1 in three seeds of residue."""
+    none, all_ = [0.0] * 5, [1.0] * 3
     for count, word in ((1.0, "inconclusive"), (10.0, "inconclusive"), (900.0, "removed")):
-        family = [rated(none, "retrain", count=count), rated(none, count=count)]
+        family = with_none([rated(none, "retrain", count=count), rated(none, count=count)])
         assert judge(family, RATE)[1].word == word
-    family = [rated(none[:2], "retrain", count=1.0), rated(all_, count=1.0)]
+    family = with_none([rated(none[:3], "retrain", count=1.0), rated(all_, count=1.0)])
     assert judge(family, RATE)[1].word == "inconclusive"
 
 
 def test_resolution_is_read_off_the_values_where_nothing_was_counted() -> None:
-    coarse = [rated([0.1, 0.2], "retrain", count=None), rated([0.1, 0.2], count=None)]
-    assert judge(coarse, RATE)[1].word == "inconclusive"
-    fine = [rated([0.1, 0.101], "retrain", count=None), rated([0.1, 0.101], count=None)]
-    assert judge(fine, RATE)[1].word == "removed"
+    steps = ((0.1, "inconclusive"), (0.001, "removed"))
+    for step, word in steps:
+        values = [0.1, 0.1 + step, 0.1]
+        family = with_none([rated(values, "retrain", count=None), rated(values, count=None)])
+        assert judge(family, RATE)[1].word == word
     flat = [rated([0.1] * 9, "retrain", count=None), rated([0.1] * 9, count=None)]
     assert "never vary" in judge(flat, RATE)[1].reason
 
 
-@pytest.mark.parametrize(("seeds", "count"), [(2, 20), (3, 5), (5, 10), (5, 100)])
+@pytest.mark.parametrize(("seeds", "count"), [(3, 20), (3, 5), (5, 10), (5, 100)])
 def test_rates_of_few_rows_hold_their_level(seeds: int, count: int) -> None:
     rng = np.random.default_rng(15)
 
@@ -261,10 +281,12 @@ def test_rates_of_few_rows_hold_their_level(seeds: int, count: int) -> None:
 
     def rate_of(word: str, share: float, gap: float) -> float:
         families = [
-            [
-                rated(binomial(share), "retrain", count=count),
-                rated(binomial(share + gap), count=count),
-            ]
+            with_none(
+                [
+                    rated(binomial(share), "retrain", count=count),
+                    rated(binomial(share + gap), count=count),
+                ]
+            )
             for _ in range(600)
         ]
         return float(np.mean([judge(family, RATE)[1].word == word for family in families]))
@@ -321,41 +343,8 @@ def test_what_an_indiscriminate_poison_leaves_is_residue_not_wreckage() -> None:
 
 
 def test_where_the_poison_does_no_harm_a_fall_is_wreckage() -> None:
-    assert judged_by_accuracy(0.69, 0.70, 0.66, 0.70)[1:] == ["reference", "wrecked", "removed"]
-
-
-def test_wrecked_claims_nothing_else() -> None:
-    family = [
-        rated([0.9] * 3, "none", accuracy=0.5),
-        rated([0.1] * 3, "retrain"),
-        rated([0.1] * 3, accuracy=0.879),
-        rated([0.1] * 3, accuracy=0.88),
-        rated([0.1] * 3, "retrain-fresh", accuracy=0.5),
-        rated([0.1], accuracy=0.5),
-    ]
-    verdicts = judge(family, RATE)
-    assert words(verdicts) == ["residue", "reference", "wrecked", "removed", "wrecked", "wrecked"]
-    assert "2.1 points" in verdicts[2].reason
-
-
-def test_loss_of_utility_comes_with_its_interval() -> None:
-    retrain = rated([0.1] * 3, "retrain")
-    noisy = replace(rated([0.1] * 3), utility={0: 0.90, 1: 0.86, 2: 0.87})
-    verdict = judge([retrain, noisy], RATE)[1]
-    assert verdict.word == "wrecked"
-    assert "2.3 points below retraining (95 % -2.8 to 7.5, so perhaps not)" in verdict.reason
-    doubtful = replace(noisy, utility={0: 0.90, 1: 0.87, 2: 0.88})
-    verdict = judge([retrain, doubtful], RATE)[1]
-    assert verdict.word == "removed"
-    assert "test accuracy may be 5.5 points lower" in verdict.reason
-    partly = replace(noisy, utility={1: 0.9})
-    assert "utility measured in 1 of 3 seeds" in judge([retrain, partly], RATE)[1].reason
-
-
-def test_unmeasured_utility_is_admitted() -> None:
-    verdict = judge([rated([0.1] * 3, "retrain"), rated([0.1] * 3, accuracy=None)], RATE)[1]
-    assert verdict.word == "removed"
-    assert "utility not measured" in verdict.reason
+    found = judged_by_accuracy(0.69, 0.70, 0.66, 0.70)
+    assert found == ["nothing to remove", "reference", "wrecked", "nothing to remove"]
 
 
 def test_an_oracle_is_shown_and_never_judged() -> None:
@@ -373,15 +362,16 @@ def test_an_oracle_is_shown_and_never_judged() -> None:
         assert found[2].word == "oracle" and "not judged" in found[2].reason
         assert found[2].p is None
     wrecked = rated([0.0] * 3, "oracle", accuracy=0.1)
+    assert judge([rated([0.0] * 3, "retrain"), wrecked], RATE)[1].p_wrecked is None
     assert words(judge([rated([0.0] * 3, "retrain"), wrecked], RATE)) == ["reference", "oracle"]
 
 
 def test_seeds_without_a_value_forbid_removed_only() -> None:
-    family = [rated([0.1] * 3, "retrain"), rated([0.1] * 3), rated([0.9] * 3)]
+    family = with_none([rated([0.1] * 3, "retrain"), rated([0.1] * 3), rated([0.9] * 3)])
     lost = [family[0], *(replace(row, lost="1 of 4 seeds gave no value") for row in family[1:])]
-    assert words(judge(family, RATE)) == ["reference", "removed", "residue"]
+    assert words(judge(family, RATE))[:3] == ["reference", "removed", "residue"]
     verdicts = judge(lost, RATE)
-    assert words(verdicts) == ["reference", "inconclusive", "residue"]
+    assert words(verdicts)[:3] == ["reference", "inconclusive", "residue"]
     assert "but 1 of 4 seeds gave no value" in verdicts[1].reason
 
 
@@ -401,15 +391,15 @@ rates = st.lists(st.floats(0, 1), min_size=4, max_size=4)
 def test_removed_needs_equivalence_and_order_is_irrelevant(
     rows: list[list[float]], rng: random.Random
 ) -> None:
-    family = [rated(rows[0], "retrain"), *map(rated, rows[1:])]
+    family = [rated(rows[0], "retrain"), rated(rows[1], "none"), *map(rated, rows[2:])]
     verdicts = judge(family, RATE)
     for verdict in verdicts:
         if verdict.word == "removed":
-            assert verdict.equivalence_p is not None
-            assert verdict.equivalence_p < 0.05
+            assert verdict.equivalence_test is not None and verdict.p_relative is not None
+            assert max(verdict.equivalence_test, verdict.p_relative) < 0.05
         if verdict.word == "residue":
-            assert verdict.p_holm is not None
-            assert verdict.p_holm < 0.05
+            assert verdict.p_hommel is not None and verdict.p_holm is not None
+            assert verdict.p_hommel < 0.05 and verdict.p_hommel <= verdict.p_holm
 
     rows_order, seeds = list(range(len(family))), list(range(4))
     rng.shuffle(rows_order)

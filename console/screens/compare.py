@@ -53,8 +53,9 @@ class CompareScreen(ExportsScreen):
     HELP: ClassVar[str] = (
         "The runs that are marked (on Runs, or by r here), else the open run; U takes the marks away. "
         "Every judged audit of every method, with its verdict: ✗ residue (poison is left), "
-        "✓ removed (shown to be equivalent to its null), ? inconclusive, ✖ wrecked (the model lost "
-        "its use), = reference (retraining). z counts standard errors from a model that never saw "
+        "✓ removed (shown to leave next to nothing), ? inconclusive, ✖ wrecked (the model lost its "
+        "use), nothing to remove (the attack left nothing to judge by), = reference (retraining). z "
+        "counts standard errors from a model that never saw "
         "the poison; the gap is the paired difference to retraining, and its bar the 95 % interval "
         "around it: where it crosses ┊ no gap was shown. Enter opens seeds, histograms, budget "
         "curves and the explanation of a line."
@@ -246,7 +247,7 @@ class CompareScreen(ExportsScreen):
         text = self._problem  # it has more room here than in the table
         if line is not None:
             budget = "" if line.budget is None else f" {line.budget:g}"
-            text = f"{who(line)}{budget}: {line.verdict}: {line.reason}"
+            text = f"{who(line)}{budget}: {line.word}: {line.reason}"
         elif self._shown:
             text = "enter opens a line; x explains its verdict; s sorts; g groups; p pins a line"
         self.query_one("#compare-reason", Words).update(text)
@@ -342,7 +343,7 @@ class CompareScreen(ExportsScreen):
     def action_explain(self) -> None:
         """The page of the cursor's verdict and metric."""
         line = self._line()
-        words = [line.verdict, f"{line.audit}.{line.metric}"] if line else ["residue"]
+        words = [*line.pages, f"{line.audit}.{line.metric}"] if line else ["residue"]
         pages = []
         for word in [*words, "gap", "recovery", "z", "tee"]:
             try:

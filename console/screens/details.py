@@ -27,7 +27,7 @@ from engine.results.curves import budget_panels
 from engine.results.explain import explain
 from engine.results.tables import Line
 from engine.results.tidy import registered_audits, shown_variants
-from engine.results.verdict import UTILITY_AUDIT
+from engine.results.utility import UTILITY_AUDIT
 from engine.spec.errors import BadInput
 
 VIEWS = {
@@ -121,7 +121,7 @@ class Details(Vertical):
             return
         budget = "" if line.budget is None else f" at budget {line.budget:g}"
         self.query_one("#details-head", Words).update(
-            f"{line.attack}: {who(line)}{budget}  {self.comparison.verdict(line)}\n{line.reason}"
+            f"{line.attack}: {who(line)}{budget}  {line.word}\n{line.reason}"
         )
         self._fill_seeds(line)
         self._fill_budgets(line)
@@ -159,7 +159,7 @@ class Details(Vertical):
 
     def _fill_page(self, line: Line) -> None:
         pages = []
-        for word in (f"{line.audit}.{line.metric}", line.verdict, "gap", "recovery"):
+        for word in (f"{line.audit}.{line.metric}", *line.pages, "gap", "recovery"):
             try:
                 pages.append(explain(word, registered_audits()))
             except BadInput:  # of an audit that is no longer installed

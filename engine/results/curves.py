@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from engine.results.compare import Row
+from engine.results.evidence import Trial, by_seed
 from engine.results.statistics import replication_band
-from engine.results.verdict import UTILITY_AUDIT
+from engine.results.utility import UTILITY_AUDIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,13 @@ def level(row: Row) -> Level:
 
 def retrain_band(row: Row) -> Level:
     """Retraining's mean, and where the mean of another one over as many seeds would fall."""
-    values = [value for value in row["values"] if value is not None]
-    band = replication_band(values, len(values))
+    found: dict[Trial, float] = {
+        Trial(seed, unit): value
+        for unit, (seed, value) in enumerate(zip(row["seeds"], row["values"], strict=True))
+        if value is not None
+    }
+    seeds = [value for (value,) in by_seed(found)]  # targets of a seed are one cluster
+    band = replication_band(seeds, len(seeds))
     return Level(band.mean, band.lo, band.hi, band.n)
 
 

@@ -7,8 +7,10 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from engine.results import pages
+from engine.results.evidence import ALPHA, GATE_ALPHA, SHARE
 from engine.results.tidy import AuditLike, Audits
-from engine.results.verdict import ALPHA, GATE_ALPHA, UTILITY_AUDIT, UTILITY_MARGIN, UTILITY_METRIC
+from engine.results.utility import UTILITY_AUDIT, UTILITY_MARGIN, UTILITY_METRIC
+from engine.results.verdict import FEWEST_SEEDS
 from engine.spec.errors import BadInput, unknown
 
 if TYPE_CHECKING:
@@ -16,33 +18,57 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 POINTS = f"{100 * UTILITY_MARGIN:g} points"
+PART = f"{100 * SHARE:g} %"
 
 PAGES = {
     "residue": f"""
         Verdict. The measurement differs from its null by more than chance explains: two-sided
-        p < {ALPHA:g} after Holm's correction over every row of the same setting, attack and audit.
-        And it was not shown to be negligible. What is left may lie on the poison's side or beyond
-        it (over-corrected); the reason says when it is the latter.""",
+        p < {ALPHA:g} after Hommel's correction over the family, every row of the same setting,
+        attack and audit (methods, variants, budgets). And it was not shown to be negligible, in the
+        sense of removed. Against retraining it takes {FEWEST_SEEDS} seeds; scores whose null is exact
+        may show it of the model of a single seed. Where the plan has retrain-fresh, the control is
+        the mean of both retrainings, and their difference helps to say what chance does. "residue
+        (reinforced)" is shown to lie above no unlearning, "residue (over-corrected)" past
+        retraining, on the other side of it.""",
     "removed": f"""
-        Verdict. The measurement was shown to be equivalent to its null: two one-sided tests, each
-        at {ALPHA:g}, place it within the metric's margin. "Not significant" is never enough, as
-        too few seeds would then look like success. Student's test over seeds must pass (for scores
-        the pooled one as well), so it takes two seeds at least, and a value from every seed that
-        ran. Each row has its own {100 * ALPHA:g} %: of twenty methods exactly on the margin one is
-        expected to pass. It speaks of this audit only.""",
+        Verdict. What is left was shown to be negligible, three times: two one-sided tests, each at
+        {ALPHA:g}, place it within the metric's margin (the sentence names it; a preset's [verdicts]
+        may set another); it is shown to be below {PART} of what no unlearning leaves; and a loss of
+        {UTILITY_METRIC} of {POINTS} is excluded, by the one-sided 95 % bound. "Not significant" is
+        never enough, as too few seeds would then look like success. All three are Student's tests
+        over seeds (for scores the pooled one must pass as well), so it takes {FEWEST_SEEDS} seeds, a
+        value from every seed that ran, and `none` in the plan. Each row has its own
+        {100 * ALPHA:g} %: of twenty methods exactly on the margin one is expected to pass. It
+        speaks of this audit only.""",
     "inconclusive": f"""
-        Verdict. Neither a difference nor equivalence was shown. The reason estimates how many
-        seeds, in all, would settle it if what was seen so far is true. A measurement inside its
+        Verdict. Neither a difference nor that next to nothing is left was shown. The reason
+        estimates how many seeds, in all, would settle it if what was seen so far is true. Against
+        retraining, fewer than {FEWEST_SEEDS} seeds show nothing. A measurement inside its
         margin is inconclusive too when an assumption fails at {GATE_ALPHA:g}: scores whose spread
-        is not 1, or seeds that disagree with one another; when most rows could not be scored; and
-        when the method failed on some of the seeds.""",
+        is not 1, or seeds that disagree with one another; when most rows could not be scored; when
+        the method failed on some of the seeds; and when the plan has no `none` to compare with.
+        "inconclusive (accuracy)": the poison is shown to be out, but not that accuracy was kept.""",
     "wrecked": f"""
-        Verdict. {UTILITY_METRIC} (audit {UTILITY_AUDIT}) lies more than {POINTS} below retraining
-        with the same seeds. A broken model forgets everything, so nothing else is claimed. It goes
-        by the mean; the reason has its interval, and says where the loss may be less. The row still
-        counts in Holm's correction. Never said of the model before unlearning. Where accuracy itself
-        is judged and the poison has lowered it (indiscriminate attacks), a model is wrecked only if
-        it lies {POINTS} below no unlearning, too; otherwise low accuracy is the residue.""",
+        Verdict. A loss of {UTILITY_METRIC} (audit {UTILITY_AUDIT}) beyond {POINTS} is shown: a
+        one-sided paired t-test against retraining with the same seeds, at {ALPHA:g} after Hommel's
+        correction over all models of the attack, with {FEWEST_SEEDS} seeds at least. A broken model
+        forgets everything, so nothing else is claimed; the reason has the loss and its interval.
+        Never said of the model before unlearning. Where accuracy itself is judged and the poison has
+        lowered it (indiscriminate attacks), a model is wrecked only if it is shown to lie {POINTS}
+        below no unlearning, too; otherwise low accuracy is the residue.""",
+    "nothing to remove": f"""
+        Verdict of every row of a family in which no unlearning is itself shown to be equivalent to
+        its null, within the metric's margin and over {FEWEST_SEEDS} seeds at least: the attack left
+        nothing that this audit sees, so no method is judged by it. Only a wrecked model is still
+        called so.""",
+    "reinforced": f"""
+        Of a residue: shown to lie further on the poison's side than no unlearning does. Paired by
+        seed, one-sided, p < {ALPHA:g} after Hommel's correction over the family, {FEWEST_SEEDS}
+        seeds at least. The method made it worse.""",
+    "over-corrected": """
+        Of a residue or a recovery: shown to be past retraining. The whole 95 % interval of recovery
+        lies above 1: the method moved the measurement to where no clean model is, which is a trace
+        of its own.""",
     "n/a": """
         Verdict. Nothing was measured: the method does not fit the budget, the audit does not apply,
         or the stage failed, diverged or has not run. The reason says which. "n/a: diverged": at every
@@ -56,7 +82,7 @@ PAGES = {
     "oracle": """
         Verdict of a row whose settings were chosen by looking at the audit itself ([tune] with
         objective = "oracle"): an upper bound on what tuning could reach, not a result. It is not
-        tested and takes no part in Holm's correction.""",
+        tested and takes no part in the correction.""",
     "tuned": """
         A variant whose settings were chosen by [tune]: once for a method and an attack, at the
         largest budget, on validation rows and on clean retained rows that stand in for the forget
@@ -67,9 +93,10 @@ PAGES = {
     "recovery": """
         The share of the way from no unlearning to retraining: (none - method) / (none - retrain),
         of means over the seeds all three have. 0 is no unlearning, 1 is retraining; below 0 is
-        worse than nothing and above 1 is past retraining. Empty when none and retrain differ by no
-        more than noise (the 95 % interval of their difference contains 0; with a single seed, they
-        differ by no more than the metric's margin).""",
+        worse than nothing and above 1 is past retraining, named over-corrected where that is shown. A
+        dash where no unlearning's own effect is not shown: the 95 % interval of none - retrain
+        contains 0 (of scores with an exact null: their own test shows nothing), or there is a
+        single seed.""",
     "gap": """
         Mean difference to retraining, paired by seed, with a 95 % t-interval. Empty for retraining
         itself. An interval needs two seeds. A gap whose interval contains 0 is not a gap of 0: only
@@ -145,7 +172,10 @@ def _metric_page(title: str, metric: Metric, *, primary: bool) -> str:
     facts.append(f"Null: {null}")
     if primary:
         if metric.margin is not None:
-            facts.append(f"Equivalence margin: ±{metric.margin:g}. The audit's primary metric.")
+            facts.append(
+                f"Equivalence margin: ±{metric.margin:g}, unless [verdicts] of a preset sets "
+                "another. The audit's primary metric."
+            )
     else:
         facts.append("Describes: gets no verdict of its own.")
     if metric.rate:

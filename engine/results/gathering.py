@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from engine.results.evidence import Trial
 from engine.results.statistics import mean
 from engine.results.tidy import Measurement, finite
-from engine.results.verdict import Trial
 from engine.spec.errors import BadInput
 
 Values = dict[Trial, float]

@@ -36,8 +36,9 @@ COLUMNS = {
         "(removed). For rates near 0 it may reach below 0; rate_lo and rate_hi do not.",
     ),
     "n": Told(
-        "Seeds that gave a value. A seed is one poison and one training: the unit of every interval "
-        "and test, however many rows were scored.",
+        "Seeds that gave a value; of an attack with several targets a seed, seeds and targets. A seed "
+        "is one poison and one training: the unit of every interval and test, however many rows were "
+        "scored or targets aimed at.",
         "none: it is a count.",
         "seeds that failed or have not run; the verdict's reason counts them.",
     ),
@@ -47,20 +48,56 @@ COLUMNS = {
         "which differences are chance: that is what the verdict is for.",
     ),
     "p": Told(
-        "Two-sided p of a difference between a judged row and its null. p_holm is the same after "
-        "Holm's correction over every row of the setting, attack and audit: it makes a residue.",
+        "Two-sided p of a difference between a judged row and its null, by the plain test: z for "
+        "scores, else paired with retraining. p_holm is the same after Holm's correction. The word "
+        "rests on p_hommel; see there.",
         "uniform between 0 and 1.",
         "how large the difference is, and whether it matters: a large p with few seeds shows nothing.",
     ),
+    "p_hommel": Told(
+        "p_test, the two-sided p of the test behind the word (named in test: z, paired, or "
+        "two-retrainings), after Hommel's correction over every row of the setting, attack and "
+        "audit: below .05 it makes a residue.",
+        "uniform between 0 and 1, or above.",
+        "how large the difference is, and whether it matters.",
+    ),
     "equivalence_p": Told(
         "The larger p of the two one-sided tests that place a judged row within the metric's margin "
-        "of its null: below .05 it makes a row removed.",
+        "of its null, by the plain test. equivalence_test is the same by the test behind the word: "
+        "below .05 it is one of three things that removed needs.",
         "a difference of exactly the margin.",
         "anything smaller than the margin.",
     ),
+    "p_relative": Told(
+        "That a row leaves a quarter or more of no unlearning's effect, whichever its side: paired t "
+        "over seeds, the larger of two one-sided p. Below .05 it is one of three things that "
+        "removed needs.",
+        "exactly a quarter left.",
+        "whether no unlearning had an effect worth removing: see its own row.",
+    ),
+    "loss of accuracy": Told(
+        "Test accuracy of retraining minus this model's, mean over shared seeds; loss_lo and loss_hi "
+        "are its one-sided 95 % bounds, together a 90 % interval. p_wrecked is the test of a loss "
+        "beyond 2 points, corrected over the models of the attack (Hommel).",
+        "0: retraining from the same seed.",
+        "what accuracy does not show: a class given up, calibration.",
+    ),
+    "qualifier": Told(
+        "What a verdict adds to its word: accuracy (of inconclusive: the poison is shown to be out, "
+        "but not that accuracy was kept), reinforced and over-corrected (of residue).",
+        "none: most words have no qualifier.",
+        "anything beyond the word: it rests on further tests of the same rows.",
+    ),
+    "margin": Told(
+        "The equivalence margin a row was judged by, in the metric's own unit: the shipped one, or "
+        "the preset's [verdicts].",
+        "none: it is a choice.",
+        "which shifts matter to you: set it before looking at the results.",
+    ),
     "test acc": Told(
         "Mean accuracy on clean test rows, over seeds (audit accuracy, metric test_accuracy). The "
-        "utility beside every verdict: more than 2 points below retraining is called wrecked.",
+        "utility beside every verdict: shown to be more than 2 points below retraining, a model is "
+        "called wrecked.",
         "retraining's, with the same seeds.",
         "poison: backdoors and targeted attacks leave it as it is. Whether a loss is chance: the "
         "verdict's reason has its interval.",
@@ -98,10 +135,10 @@ COLUMNS = {
     ),
     "rate": Told(
         "Where a model gives a yes or no (a target hit or missed): the share of yes over targets and "
-        "seeds, with Wilson's 95 % interval, beside the primary metric.",
+        "seeds, beside the primary metric, with a 95 % interval: Wilson's, or that of the seeds' means "
+        "where it is longer, for targets of a seed share data and surrogates.",
         "retraining's rate; a clean model hits a target by chance now and then.",
-        "how near a miss was: the margin and the probability tell. Targets of one seed share their "
-        "surrogates, which the interval takes as independent.",
+        "how near a miss was: the margin and the probability tell.",
     ),
     "search tee": Told(
         "What choosing the method's settings cost ([tune]): all trials and their scoring, in TEE; in "
@@ -143,8 +180,9 @@ COLUMNS = {
         "poison. A loss on the forget set that rises is no forgetting.",
     ),
     "reason": Told(
-        "The numbers behind a verdict in words: the test, Holm's p, the equivalence test, the "
-        "smallest shift that could be seen, the seeds that would settle it, and any objection.",
+        "The numbers behind a verdict in words: the shift, Hommel's p, the margin and the equivalence "
+        "test, the comparison with no unlearning, the smallest shift that could be seen, the seeds "
+        "that would settle it, any objection, and the loss of accuracy with its 90 % interval.",
         "none: it is a sentence.",
         "other audits: a verdict is about one.",
     ),
@@ -163,8 +201,8 @@ COLUMNS = {
         "hyper-parameters that were not tried.",
     ),
     "attack": Told(
-        "What poisoned the training rows. All rows of one setting, attack and audit are corrected "
-        "together (Holm).",
+        "What poisoned the training rows. All rows of one setting, attack and audit (methods, "
+        "variants, budgets) are a family, corrected together (Hommel).",
         "none: it is a choice.",
         "other attacks: a method that removes one may leave another untouched.",
     ),
@@ -196,6 +234,15 @@ ALIASES = {
     "gap_hi": "gap",
     "bar": "gap",
     "p_holm": "p",
+    "p_test": "p_hommel",
+    "test": "p_hommel",
+    "equivalence_test": "equivalence_p",
+    "p_reinforced": "reinforced",
+    "over_corrected": "over-corrected",
+    "loss_lo": "loss of accuracy",
+    "loss_hi": "loss of accuracy",
+    "p_wrecked": "loss of accuracy",
+    "margins": "margin",
     "seeds_to_settle": "seeds that would settle it",
     "not-applicable": "n/a",
     "recov": "recovery",
@@ -220,6 +267,14 @@ ALIASES = {
 
 # Null and blind spots of pages that are plain text, see engine.results.explain.
 BESIDE = {
+    "reinforced": (
+        "no unlearning, with the same seeds.",
+        "by how much: see the gaps of both rows.",
+    ),
+    "over-corrected": (
+        "a recovery of 1: retraining.",
+        "why: a method that flattens all predictions goes past retraining, too.",
+    ),
     "recovery": (
         "0 for no unlearning and 1 for retraining, by definition.",
         "whether the way was the right one: a wrecked model may recover fully, and a value above 1 "

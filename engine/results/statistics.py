@@ -187,6 +187,17 @@ def tost_t(values: Sequence[float], margin: float, least_sd: float = 0.0) -> flo
     return t_cdf(excess / error, len(values) - 1)
 
 
+def t_above(values: Sequence[float], least: float, least_sd: float = 0.0) -> float:
+    """One-sided p that the mean exceeds `least`, F_{t, n-1}((least - m) / se); needs two values.
+
+    Equal values: 0 above it, else 1. `least_sd` as in `t_test`.
+    """
+    excess, error = mean(values) - least, _standard_error(values, least_sd)
+    if error == 0:
+        return 0.0 if excess > 0 else 1.0
+    return t_cdf(-excess / error, len(values) - 1)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values (Scand. J. Stat. 6, 1979), in the order given.
 
@@ -198,6 +209,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
         floor = max(floor, min(1.0, (len(order) - rank) * p_values[index]))
         adjusted[index] = floor
     return adjusted
+
+
+def hommel(p_values: Sequence[float]) -> list[float]:
+    """Hommel's adjusted p-values (Biometrika 75, 1988), in the order given: Simes' test, closed.
+
+    Never larger than Holm's. Valid where Simes' inequality is: independent tests, and those that
+    lean the same way because they share a control (Sarkar, Ann. Stat. 26, 1998). The algorithm is
+    Wright's (Biometrics 48, 1992): with p sorted upwards, of every number m of true nulls the
+    largest of what Simes' test of the m largest, or of p_i with the m - 1 largest, would need.
+    """
+    n = len(p_values)
+    order = sorted(range(n), key=p_values.__getitem__)
+    p = [p_values[index] for index in order]
+    least = min((n * p[i] / (i + 1) for i in range(n)), default=0.0)
+    adjusted = [max(least, value) for value in p]
+    for m in range(n - 1, 1, -1):
+        head = n - m + 1  # the others are the m - 1 largest
+        tail = min(m * p[head + j] / (j + 2) for j in range(m - 1))
+        bounds = [min(m * p[i], tail) for i in range(head)]
+        bounds += [bounds[-1]] * (m - 1)
+        adjusted = [max(pair) for pair in zip(adjusted, bounds, strict=True)]
+    found = [0.0] * n
+    for index, value in zip(order, adjusted, strict=True):
+        found[index] = min(1.0, value)
+    return found
 
 
 def variance_test(variance: float, dof: float, null: float = 1.0) -> float:

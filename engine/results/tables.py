@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.results.compare import Row
+from engine.results.evidence import COUNT, STD
 from engine.results.statistics import pooled_mean
-from engine.results.verdict import COUNT, STD, UTILITY_AUDIT, UTILITY_METRIC
+from engine.results.utility import UTILITY_AUDIT, UTILITY_METRIC
+from engine.results.verdict import labelled
 
 MISSING = "-"
 
@@ -51,13 +53,23 @@ class Line:
     search_tee: float | None
     verdict: str
     reason: str
-    rate: tuple[float, float, float] | None = None  # rate, lo, hi
+    qualifier: str = ""
+    over_corrected: bool = False
+    rate: tuple[float, float | None, float | None] | None = None  # rate, lo, hi
 
     @property
     def word(self) -> str:
-        """The verdict as tables show it: "n/a: diverged" where every seed did."""
+        """The verdict as tables show it: "residue (reinforced)", "n/a: diverged" where every seed
+        did."""
         lost = self.verdict == "n/a" and self.reason.startswith("diverged (")
-        return "n/a: diverged" if lost else self.verdict
+        return "n/a: diverged" if lost else labelled(self.verdict, self.qualifier)
+
+    @property
+    def pages(self) -> list[str]:
+        """Names of the pages that explain the verdict (`engine.results.explain`)."""
+        over = "over-corrected" if self.over_corrected else ""
+        own = "" if self.qualifier == "accuracy" else self.qualifier
+        return list(dict.fromkeys(word for word in (self.verdict, own, over) if word))
 
     def cells(self) -> list[str]:
         """The line as text, aligned with `HEADINGS`."""
@@ -86,9 +98,17 @@ def with_interval(value: float | None, lo: float | None, hi: float | None, form:
     return f"{value:{form}} ({lo:{form}}, {hi:{form}})"
 
 
-def with_bounds(rate: tuple[float, float, float] | None) -> str:
-    """ "0.94 (0.80, 0.98)": Wilson's interval is not symmetric."""
-    return MISSING if rate is None else "{:.2f} ({:.2f}, {:.2f})".format(*rate)
+def with_bounds(rate: tuple[float, float | None, float | None] | None) -> str:
+    """ "0.94 (0.80, 0.98)": Wilson's interval is not symmetric. The rate alone without one."""
+    if rate is None:
+        return MISSING
+    return f"{rate[0]:.2f}" if None in rate else "{:.2f} ({:.2f}, {:.2f})".format(*rate)
+
+
+def recovered(line: Line) -> str:
+    """ "0.98", or "1.32 (over-corrected)" where that is shown."""
+    over = " (over-corrected)" if line.over_corrected else ""
+    return f"{number(line.recovery, '.2f')}{over}"
 
 
 COLUMNS = (
@@ -105,7 +125,7 @@ COLUMNS = (
     Column(
         "gap to retrain", lambda line: with_interval(line.gap, line.gap_lo, line.gap_hi, "+.3f")
     ),
-    Column("recovery", lambda line: number(line.recovery, ".2f")),
+    Column("recovery", recovered),
     Column("test acc", lambda line: number(line.accuracy, ".3f")),
     Column("TEE", lambda line: number(line.tee, ".3g")),
     Column("seconds", lambda line: number(line.seconds, ".1f")),
@@ -142,7 +162,7 @@ def summary(rows: Sequence[Row]) -> list[Line]:
             continue
         utility = metrics.get((*_model(row), UTILITY_AUDIT), {}).get(UTILITY_METRIC)
         siblings = metrics[*_model(row), row["audit"]]
-        copied = {name: row[name] for name in _COPIED}
+        copied = {name: row[name] for name in _COPIED} | {"qualifier": row["qualifier"] or ""}
         lines.append(
             Line(
                 **copied,
@@ -176,7 +196,7 @@ def _z(row: Row, siblings: dict[str, Row]) -> float | None:
     return mean / error
 
 
-def _rate(siblings: Iterable[Row]) -> tuple[float, float, float] | None:
+def _rate(siblings: Iterable[Row]) -> tuple[float, float | None, float | None] | None:
     for row in siblings:
         if row.get("beside") and row["mean"] is not None:
             return row["mean"], row["lo"], row["hi"]
