@@ -71,7 +71,7 @@ class Evidence:
 
     `p` and `equivalence_p` are the plain tests: z for a standard-normal null, else paired with
     retraining. `p_test` and `equivalence_test` are those behind the word, which differ where there
-    are two retrainings; `own_p` then is the row's own, without the variance of the retrainings.
+    are two retrainings.
     `sd` is the deviation of one seed's value for the test of a shift, `known` if it comes from the
     null and not from the `n` seeds; `spread` the one seen between seeds, for equivalence.
     `objection` names an assumption that does not hold; `headline` is the shift in words.
@@ -88,7 +88,6 @@ class Evidence:
     test: Literal["z", "paired", "two-retrainings"]
     p_test: float
     equivalence_test: float | None
-    own_p: float
     power: str = ""
     objection: str = ""
 
@@ -112,10 +111,12 @@ class References:
 
 def by_seed(*sides: Values) -> list[tuple[float, ...]]:
     """The mean of each side within a seed, over the trials that all sides have, by ascending seed."""
-    shared = set(sides[0]).intersection(*sides[1:])
+    shared = sorted(set(sides[0]).intersection(*sides[1:]))
     seeds: dict[int, list[Trial]] = {}
-    for trial in sorted(shared):
+    for trial in shared:
         seeds.setdefault(seed_of(trial), []).append(trial)
+    if len(seeds) == len(shared):  # mostly, and in the hot loop of simulations
+        return [tuple([side[trial] for side in sides]) for trial in shared]
     return [
         tuple(statistics.mean([side[trial] for trial in trials]) for side in sides)
         for _, trials in sorted(seeds.items())
@@ -133,7 +134,8 @@ def resolution(*sides: Candidate) -> float | None:
     shared = sorted(set(sides[0].values).intersection(*(side.values for side in sides[1:])))
     counted = [side.companions.get(COUNT, {}).get(trial, 0.0) for side in sides for trial in shared]
     seeds = [seed_of(trial) for trial in shared]
-    units = min(seeds.count(seed) for seed in set(seeds))
+    distinct = set(seeds)
+    units = 1 if len(distinct) == len(seeds) else min(map(seeds.count, distinct))
     if min(counted) > 0:
         return 1 / min(counted) / units
     step = smallest_step(side.values[trial] for side in sides for trial in shared)
@@ -198,7 +200,6 @@ def against_standard_normal(row: Candidate, metric: Metric) -> Evidence | str:
         test="z",
         p_test=p,
         equivalence_test=equivalence,
-        own_p=p,
         power=f"smallest detectable shift {statistics.detectable_shift(error):.2f}",
         objection="most rows had no gradient to score"
         if unscored > sum(sizes)
@@ -253,7 +254,6 @@ def against_retraining(row: Candidate, references: References, metric: Metric) -
         test="paired",
         p_test=p,
         equivalence_test=equivalence,
-        own_p=p,
     )
     fresh = references.fresh
     if fresh is None or row is fresh:
@@ -264,13 +264,17 @@ def against_retraining(row: Candidate, references: References, metric: Metric) -
 def _with_two_retrainings(
     plain: Evidence, row: Candidate, retrain: Candidate, fresh: Candidate, margin: float | None
 ) -> Evidence:
-    """The control is the mean of both retrainings, and their difference, whose mean is 0 by
-    construction, tells the null's variance together with the row's own.
+    """The control is the mean of both retrainings, c = (r + f)/2, and their difference, whose mean is
+    0 by construction, tells the variance that perfect models have.
 
-    With c = (r + f)/2 and h = x - c: S² = [Σ(h - h̄)²/1.5 + Σ(r - f)²/2] / (2n - 1), and
-    T = h̄ / √(1.5 S²/n) is Student's with 2n - 1 degrees of freedom if x, r and f are exchangeable.
-    A row that is not may vary more: where its own variance is above the retrainings', the row's own
-    deviations are taken alone, n - 1. So they are for `own_p`, without which no residue is said.
+    With h = x - c and S² = Σ(r - f)²/2n, T = h̄ / √(1.5 S²/n) is Student's with n degrees of freedom
+    if x, r and f are exchangeable: n of them instead of n - 1, and one variance for all rows. A row
+    that is no retraining may vary more: where its own variance is above the retrainings', its own
+    deviations are taken, n - 1. So the larger variance of the two always, and no residue is said of
+    a row whose own interval holds 0.
+
+    Pooling both variances gives 2n - 1 degrees, and holds no level: it is small where a row's own
+    came out small by luck (docs/statistics.md has the figures).
     """
     triples = by_seed(row.values, retrain.values, fresh.values)
     n = len(triples)
@@ -280,29 +284,27 @@ def _with_two_retrainings(
     gaps = [x - (r + f) / 2 for x, r, f in triples]
     shift, own = statistics.mean(gaps), statistics.standard_deviation(gaps)
     null = math.fsum((r - f) ** 2 for _, r, f in triples) / (2 * n)
-    own_p, own_sd = statistics.t_test(gaps, step), max(own, step)
+    own_sd = max(own, step)
     found = replace(
         plain,
         shift=shift,
         headline=f"gap {shift:+.3f} to two retrainings",
-        own_p=own_p,
-        p_test=own_p,
+        p_test=statistics.t_test(gaps, step),
         equivalence_test=None if margin is None else statistics.tost_t(gaps, margin, step),
     )
     if own * own / 1.5 > null:
         return replace(found, sd=own_sd, spread=own_sd)
-    dof = 2 * n - 1
-    sd = max(math.sqrt(1.5 * ((n - 1) * own * own / 1.5 + n * null) / dof), step)
+    sd = max(math.sqrt(1.5 * null), step)
     error = sd / math.sqrt(n)
     return replace(
         found,
         test="two-retrainings",
         sd=sd,
         spread=sd,
-        p_test=2 * statistics.t_cdf(-abs(shift) / error, dof),
+        p_test=2 * statistics.t_cdf(-abs(shift) / error, n),
         equivalence_test=None
         if margin is None
-        else statistics.t_cdf((abs(shift) - margin) / error, dof),
+        else statistics.t_cdf((abs(shift) - margin) / error, n),
     )
 
 

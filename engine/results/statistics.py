@@ -34,7 +34,7 @@ def mean(values: Sequence[float]) -> float:
 
 def standard_deviation(values: Sequence[float]) -> float:
     """Sample standard deviation, with n - 1. Needs two values."""
-    if all(value == values[0] for value in values):
+    if min(values) == max(values):
         return 0.0  # rounding in the mean must not turn equal values into a tiny spread
     centre = mean(values)
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))

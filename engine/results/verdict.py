@@ -284,7 +284,7 @@ class _Family:
         elif negligible:
             word, qualifier, tail = self._negligible(index, found)
             shift = [found.headline]
-        elif self._shown(figures.p_hommel, found) and not perhaps:
+        elif figures.p_hommel < ALPHA and not perhaps:
             word = "residue"
             qualifier, tail = self._side_of(index, figures)
         else:
@@ -302,11 +302,6 @@ class _Family:
             reason="; ".join(part for part in parts if part),
             seeds_to_settle=settle,
         )
-
-    @staticmethod
-    def _shown(p: float, found: Evidence) -> bool:
-        """A shift, and by the row's own seeds as well as with the retrainings' variance."""
-        return p < ALPHA and found.own_p < ALPHA
 
     def _negligible(self, index: int, found: Evidence) -> tuple[Word, Qualifier, list[str]]:
         """What is said of a row that is shown to leave next to nothing."""
