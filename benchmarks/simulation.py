@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
 from benchmarks.cells import LOSS, POISONED_ROWS, SHARE, TARGETS, Cell
-from engine.results.verdict import Candidate, Trial, Verdict, judge
+from engine.results.evidence import Candidate, Trial
+from engine.results.verdict import Verdict, judge
 from engine.spec.component import Metric
 
 BLOCK = 500  # runs drawn at once; a run's draws depend on its block, not on how many runs there are
