@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.cells import CELLS, RUNS
 from benchmarks.counts import Share, failures, falsehood_table, measured, power_table
 from engine.results.compare import Row, compare
+from engine.results.evidence import ALPHA, GATE_ALPHA
 from engine.results.pooled import clustered_bootstrap
 from engine.results.statistics import (
     clopper_pearson,
@@ -39,7 +40,6 @@ from engine.results.statistics import (
     wilson,
 )
 from engine.results.tidy import Measurement
-from engine.results.verdict import ALPHA, GATE_ALPHA
 from engine.spec.component import Metric
 
 FAMILIES = 2000
