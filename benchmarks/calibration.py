@@ -1,6 +1,6 @@
 """How often do verdicts err, and do intervals cover? Simulated measurements, the product's judgment.
 
-    python benchmarks/calibration.py              # the tables of docs/statistics.md, in Markdown
+    python benchmarks/calibration.py              # advice and intervals, as in docs/statistics.md
     python benchmarks/calibration.py --families 200
     python benchmarks/calibration.py --cells --out cells.json [--only WORDS] [--runs 10000] [--jobs 2]
 
@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.cells import CELLS, RUNS
 from benchmarks.counts import Share, failures, falsehood_table, measured, power_table
 from engine.results.compare import Row, compare
+from engine.results.evidence import ALPHA, GATE_ALPHA
 from engine.results.pooled import clustered_bootstrap
 from engine.results.statistics import (
     clopper_pearson,
@@ -39,13 +40,13 @@ from engine.results.statistics import (
     wilson,
 )
 from engine.results.tidy import Measurement
-from engine.results.verdict import ALPHA, GATE_ALPHA
 from engine.spec.component import Metric
 
 FAMILIES = 2000
 P = 180  # poisoned rows of the quickstart
 GAUSSIAN, RATE = "gaussian", "rate"
 MARGINS = {GAUSSIAN: 0.15, RATE: 0.05}
+EFFECT = {GAUSSIAN: 0.9, RATE: 0.6}  # of the poison where nothing was unlearned
 ACCURACY, ACCURACY_SD = 0.943, 0.0034  # of 40 retrainings of the quickstart's model
 ROWS, SHARE = 900, 0.10  # triggered test rows, and how many a clean model takes for the target
 
@@ -87,7 +88,8 @@ class World:
     share: float = SHARE
 
     def draw(self, rng: np.random.Generator, models: int, seeds: int) -> dict[str, np.ndarray]:
-        """metric -> values [models, seeds]; the first model is retraining, at its null."""
+        """metric -> values [models, seeds]; the first model is retraining, at its null, the second
+        the poisoned one."""
         rows = self.rows or (P if self.audit == GAUSSIAN else ROWS)
         share = self.share
         sd = (
@@ -96,7 +98,7 @@ class World:
         gaps = np.full((models, seeds), self.gap) + self.spread * sd * rng.normal(
             size=(models, seeds)
         )
-        gaps[0] = 0.0
+        gaps[0], gaps[1] = 0.0, EFFECT[self.audit]
         count = np.full((models, seeds), float(rows))
         if self.audit == GAUSSIAN:
             common = math.sqrt(self.together) * rng.normal(size=(1, seeds))
@@ -111,20 +113,21 @@ def measurements(
     values: dict[str, np.ndarray], audit: str, first_seed: int = 0
 ) -> list[Measurement]:
     """Values [models, seeds] by metric, as a run would tell them."""
-    names = ["retrain", *(f"m{n}" for n in range(1, len(next(iter(values.values())))))]
+    models = len(next(iter(values.values())))
+    roles = ["retrain", "none", *["unlearn"] * (models - 2)]
     return [
         Measurement(
             run="r",
             setting="",
             attack="a",
-            method=names[model],
+            method=roles[model] if model < 2 else f"m{model}",
             variant="",
             budget=None,
             seed=first_seed + seed,
             audit=audit,
             metric=metric,
             value=float(value),
-            role="retrain" if model == 0 else "unlearn",
+            role=roles[model],
             tee=0.0,
             seconds=0.0,
             status="ok",
@@ -140,9 +143,9 @@ def study(
     rng: np.random.Generator, world: World, methods: int, seeds: int, first_seed: int = 0
 ) -> list[Measurement]:
     """One simulated run: the audit, and the accuracy that tells wrecked models."""
-    accuracy = rng.normal(ACCURACY, ACCURACY_SD, size=(methods + 1, seeds))
+    accuracy = rng.normal(ACCURACY, ACCURACY_SD, size=(methods + 2, seeds))
     return [
-        *measurements(world.draw(rng, methods + 1, seeds), world.audit, first_seed),
+        *measurements(world.draw(rng, methods + 2, seeds), world.audit, first_seed),
         *measurements({"test_accuracy": accuracy}, "accuracy", first_seed),
     ]
 
@@ -150,7 +153,10 @@ def study(
 def judged(found: Iterable[Measurement], audit: str) -> list[Row]:
     """The methods' rows with a verdict."""
     rows = compare(found, AUDITS)
-    return [r for r in rows if r["audit"] == audit and r["primary"] and r["method"] != "retrain"]
+    return [
+        r for r in rows
+        if r["audit"] == audit and r["primary"] and r["method"] not in ("retrain", "none")
+    ]  # fmt: skip
 
 
 def families(world: World, methods: int, seeds: int, count: int, key: int) -> list[list[str]]:
@@ -160,10 +166,6 @@ def families(world: World, methods: int, seeds: int, count: int, key: int) -> li
         [row["verdict"] for row in judged(study(rng, world, methods, seeds), world.audit)]
         for _ in range(count)
     ]
-
-
-def any_is(word: str, found: Sequence[Sequence[str]]) -> Share:
-    return Share(sum(word in verdicts for verdicts in found), len(found))
 
 
 def each_is(word: str, found: Sequence[Sequence[str]]) -> Share:
@@ -336,45 +338,6 @@ def coverages(count: int) -> dict[str, Share]:
 KINDS = {GAUSSIAN: "standard-normal", RATE: "retrain"}
 
 
-NULLS = {
-    "standard-normal, 180 rows": World(GAUSSIAN),
-    "retrain, 900 rows at 10 %": World(RATE),
-    "retrain, 100 rows at 10 %": World(RATE, rows=100),
-}
-
-
-def nulls_table(count: int) -> None:
-    print("| null | methods | seeds | residue, any row of the run | removed, one row | wrecked |")
-    print("|---|---:|---:|---:|---:|---:|")
-    for words, world in NULLS.items():
-        for methods in (1, 4, 16):
-            for seeds in (2, 3, 5, 8):
-                found = families(world, methods, seeds, count, 1)
-                print(
-                    f"| {words} | {methods} | {seeds} | {any_is('residue', found)} | "
-                    f"{each_is('removed', found)} | {each_is('wrecked', found)} |"
-                )
-
-
-def margin_table(count: int) -> None:
-    print("| null | what is true | seeds | removed |")
-    print("|---|---|---:|---:|")
-    worlds = [
-        ("mean score .15 in every seed", World(GAUSSIAN, gap=0.15)),
-        ("mean score -.15 in every seed", World(GAUSSIAN, gap=-0.15)),
-        ("mean score .15, seeds differ by 1.5 sd", World(GAUSSIAN, gap=0.15, spread=1.5)),
-        ("5 points, 900 rows at 10 %", World(RATE, gap=0.05)),
-        ("5 points, seeds differ by 1.5 sd", World(RATE, gap=0.05, spread=1.5)),
-        ("5 points, 900 rows, retraining at 0", World(RATE, gap=0.05, share=0.0)),
-        ("5 points, 100 rows, retraining at 0", World(RATE, gap=0.05, share=0.0, rows=100)),
-        ("5 points, 20 rows, retraining at 0", World(RATE, gap=0.05, share=0.0, rows=20)),
-    ]
-    for words, world in worlds:
-        for seeds in (2, 3, 5, 8):
-            found = families(world, 1, seeds, count, 2)
-            print(f"| {KINDS[world.audit]} | {words} | {seeds} | {each_is('removed', found)} |")
-
-
 def pooled_alone_table(count: int) -> None:
     """What the pooled equivalence test and its gate would do without Student's beside it: the rule
     there was before, for comparison."""
@@ -402,12 +365,12 @@ def advice_table(count: int) -> None:
         ("on the margin, 100 rows", World(RATE, gap=0.05, rows=100), "removed"),
     ]
     for words, world, wrong in cases:
-        for rounds, told in ((0, "never"), (1, "once"), (5, "up to 5 times")):
+        for rounds, times in ((0, "never"), (1, "once"), (5, "up to 5 times")):
             found = advised(world, 3, count, 3, rounds)
             settled = Share(sum(w in ("residue", "removed") for w in found.together), count)
             alone = str(Share(found.alone.count(wrong), len(found.alone))) if found.alone else "-"
             print(
-                f"| {KINDS[world.audit]} | {words} | {told} | {settled} | "
+                f"| {KINDS[world.audit]} | {words} | {times} | {settled} | "
                 f"{wrong}: {Share(found.together.count(wrong), count)} | {alone} |"
             )
 
@@ -444,7 +407,7 @@ def main() -> None:
         return
     count = options.families
     started = time.perf_counter()
-    tables = (nulls_table, margin_table, pooled_alone_table, advice_table, coverage_table)
+    tables = (pooled_alone_table, advice_table, coverage_table)
     for table in tables:
         print(f"\n<!-- {table.__name__}: {count} simulated runs each -->\n")
         table(count)

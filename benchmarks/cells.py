@@ -213,15 +213,14 @@ def accurate_models() -> Iterator[Cell]:
             yield world.cell(f"methods null, {accuracy.name}", seeds, null(11, world),
                              accuracy=accuracy)  # fmt: skip
     yield TEXTS.cell("methods null, 20 rows, text model", 3, null(18, TEXTS), accuracy=TEXT)
-    for accuracy, numbers in ((DIGITS, (3,)), (TEXT, (3, 5))):
-        for seeds in numbers:
-            mean, poisoned = accuracy.mean, accuracy.mean - 0.06
-            yield ACCURATE.cell(f"methods null, {accuracy.name}", seeds,
-                                Methods("null", 11, mean, EVEN),
-                                accuracy=accuracy, mean=mean, none=poisoned)  # fmt: skip
-            yield ACCURATE.cell(f"as bad as none, {accuracy.name}", seeds,
-                                Methods("as none", 11, poisoned, EVEN, loss=0.06),
-                                accuracy=accuracy, mean=mean, none=poisoned)  # fmt: skip
+    for accuracy, seeds in ((DIGITS, 3), (TEXT, 3), (TEXT, 5)):
+        mean, poisoned = accuracy.mean, accuracy.mean - 0.06
+        yield ACCURATE.cell(f"methods null, {accuracy.name}", seeds,
+                            Methods("null", 11, mean, EVEN),
+                            accuracy=accuracy, mean=mean, none=poisoned)  # fmt: skip
+        yield ACCURATE.cell(f"as bad as none, {accuracy.name}", seeds,
+                            Methods("as none", 11, poisoned, EVEN, loss=0.06),
+                            accuracy=accuracy, mean=mean, none=poisoned)  # fmt: skip
 
 
 def clusters() -> Iterator[Cell]:
@@ -232,11 +231,9 @@ def clusters() -> Iterator[Cell]:
         world = targets(mean, within)
         for seeds in numbers:
             yield world.cell("methods null, 13 rows", seeds, null(11, world, EVEN), alike=0.0)
-    for within, numbers in ((0.0, (5,)), (0.2, (5,)), (0.5, (3, 5, 10))):
-        world = targets(0.0, within)
-        for seeds in numbers:
-            margin = Methods("on the margin", 4, 0.05, EVEN)
-            yield world.cell("on the margin", seeds, margin, alike=0.0)
+    margin = Methods("on the margin", 4, 0.05, EVEN)
+    for within, seeds in ((0.0, 5), (0.2, 5), (0.5, 3), (0.5, 5), (0.5, 10)):
+        yield targets(0.0, within).cell("on the margin", seeds, margin, alike=0.0)
 
 
 def on_the_margin() -> Iterator[Cell]:
