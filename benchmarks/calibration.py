@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cells import CELLS, RUNS
-from benchmarks.counts import Share, failures, falsehood_table, measured, power_table
+from benchmarks.counts import (
+    Share,
+    beside_table,
+    failures,
+    falsehood_table,
+    measured,
+    power_beside,
+    power_table,
+)
 from engine.results.compare import Row, compare
 from engine.results.evidence import ALPHA, GATE_ALPHA
 from engine.results.pooled import clustered_bootstrap
@@ -382,10 +391,15 @@ def coverage_table(count: int) -> None:
         print(f"| {name} | {share} |")
 
 
-def cell_tables(only: str, runs: int, out: Path | None, jobs: int) -> None:
+def cell_tables(only: str, runs: int, out: Path | None, jobs: int, beside: Path | None) -> None:
     cells = [cell for cell in CELLS if only in cell.name]
     found = measured(cells, runs, out, jobs)
     print(f"\n<!-- {len(cells)} cells, {runs} simulated runs each -->\n")
+    if beside is not None:
+        before = json.loads(beside.read_text())
+        print("\n".join(beside_table(cells, before, found)))
+        print("\n" + "\n".join(power_beside(cells, before, found)))
+        return
     print("\n".join(falsehood_table(cells, found)))
     for name, word, share in failures(cells, found):
         print(f"\nabove 5 %: {word}: {name}: {share}")
@@ -400,10 +414,13 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cells whose name holds this")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--out", type=Path, help="JSON of counts, by cell")
+    parser.add_argument(
+        "--beside", type=Path, help="JSON of counts by another rule, to compare with"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args()
     if options.cells:
-        cell_tables(options.only, options.runs, options.out, options.jobs)
+        cell_tables(options.only, options.runs, options.out, options.jobs, options.beside)
         return
     count = options.families
     started = time.perf_counter()

@@ -140,3 +140,62 @@ def power_table(cells: Sequence[Cell], found: Mapping[str, Counts]) -> Iterator[
             total = sum(tally.values())
             shares = [f"{100 * tally.get(name, 0) / total:.1f}" for name in names]
             yield f"| {cell.name} | {group.truth} | {' | '.join(shares)} |"
+
+
+# --- two rules on the same cells -----------------------------------------------------------------
+
+
+def worst(counts: Counts, word: str) -> Share | None:
+    """The false word said most often among those that begin with `word` ("removed (null)")."""
+    found = [share for name, share in shares(counts).items() if name.split(" (")[0] == word]
+    return max(found, key=lambda share: share.hits, default=None)
+
+
+def beside_table(
+    cells: Sequence[Cell], before: Mapping[str, Counts], after: Mapping[str, Counts]
+) -> Iterator[str]:
+    """Lines of Markdown: each cell's false words in % by two rules, the earlier first."""
+    words = ("residue", "removed", "wrecked")
+    yield f"| cell | {' | '.join(words)} | others | above 5 % |"
+    yield "|---|---:|---:|---:|---|---|"
+    failed = {(cell, name): share for cell, name, share in failures(cells, after)}
+    for cell in cells:
+        old, new = before[cell.name], after[cell.name]
+        shown = [_pair(worst(old, word), worst(new, word)) for word in words]
+        others = [
+            f"{name} {100 * share.value:.1f}"
+            for name, share in shares(new).items()
+            if name.split(" (")[0] not in words and share.hits * 1000 >= share.of
+        ]
+        above = [f"{name} {share}" for (at, name), share in failed.items() if at == cell.name]
+        note = "; ".join(above) if cell.held else "not held"
+        yield f"| {cell.name} | {' | '.join(shown)} | {', '.join(others)} | {note} |"
+
+
+def _pair(old: Share | None, new: Share | None) -> str:
+    before, after = ("-" if one is None else f"{100 * one.value:.1f}" for one in (old, new))
+    return "" if old is None and new is None else f"{before} → {after}"
+
+
+def power_beside(
+    cells: Sequence[Cell], before: Mapping[str, Counts], after: Mapping[str, Counts]
+) -> Iterator[str]:
+    """Lines of Markdown: how often, in %, each truth gets its word by two rules."""
+    right = {"nothing left": "removed", "half left": "residue", "all left": "residue"}
+    yield f"| cell | {' | '.join(f'{truth}: *{word}*' for truth, word in right.items())} |"
+    yield "|---|" + "---:|" * len(right)
+    for cell in cells:
+        if not cell.power:
+            continue
+        shown = []
+        for truth, word in right.items():
+            old, new = (_said(counts[cell.name], truth, word) for counts in (before, after))
+            shown.append(f"{old:.1f} → {new:.1f}")
+        yield f"| {cell.name.removeprefix('power, ')} | {' | '.join(shown)} |"
+
+
+def _said(counts: Counts, truth: str, word: str) -> float:
+    """How often a row of this truth gets the word, whatever qualifies it, in %."""
+    tally = counts["words"][truth]
+    hits = sum(number for name, number in tally.items() if name.split(" (")[0] == word)
+    return 100 * hits / sum(tally.values())
