@@ -401,3 +401,34 @@ def test_recovery_needs_an_effect_that_is_shown() -> None:
     shown = recovery({0: 0.5}, {0: 0.9}, {0: 0.1}, shown=True)
     assert shown is not None and shown.share == pytest.approx(0.5)
     assert recovery({0: 0.5}, {0: 0.9}, {0: 0.1}, shown=False) is None
+
+
+# --- the example of docs/statistics.md -----------------------------------------------------------
+
+
+def test_the_example_worked_by_hand_is_what_judge_says() -> None:
+    family = [
+        rated([0.92, 0.95, 0.93], "none", [0.944, 0.941, 0.946], 900),
+        rated([0.10, 0.14, 0.12], "retrain", [0.943, 0.945, 0.941], 900),
+        rated([0.13, 0.12, 0.14], "retrain-fresh", [0.944, 0.942, 0.944], 900),
+        rated([0.13, 0.14, 0.12], accuracy=[0.938, 0.941, 0.934], count=900),
+        rated([0.48, 0.55, 0.53], accuracy=[0.940, 0.943, 0.940], count=900),
+    ]
+    none, _, fresh, a, b = judge(family, RATE)
+    assert [v.word for v in (none, fresh, a, b)] == [
+        "residue",
+        "inconclusive",
+        "removed",
+        "residue",
+    ]
+    assert [round(v.p_test or 0, 5) for v in (none, fresh, a, b)] == [
+        0.0,
+        0.57992,
+        0.69601,
+        0.00165,
+    ]
+    assert b.p_hommel == pytest.approx(0.0050, abs=5e-5)
+    assert (a.equivalence_test, a.p_relative) == pytest.approx((0.0138, 0.00085), abs=5e-5)
+    assert a.loss is not None and (a.loss.lo, a.loss.hi) == pytest.approx((0.003, 0.008), abs=5e-4)
+    assert fresh.equivalence_test == pytest.approx(0.060, abs=5e-4)
+    assert fresh.seeds_to_settle == 6
