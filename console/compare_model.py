@@ -19,14 +19,14 @@ from engine.results.tidy import Audits
 
 Cell = tuple[str, str]
 SIGNS = {"residue": "✗", "removed": "✓", "inconclusive": "?", "wrecked": "✖", "reference": "=",
-         "n/a": "-", "oracle": "^", "nothing to remove": "∅"}  # fmt: skip
+         "n/a": "-", "oracle": "^", "nothing to remove": "~"}  # fmt: skip
 # What a qualified word is called in the column, which has no room for "residue (over-corrected)".
 SHORT = {
     "accuracy": "inconcl. (acc.)",
     "reinforced": "reinforced",
     "over-corrected": "over-corrected",
 }
-ASCII_SIGNS = SIGNS | {"residue": "x", "removed": "o", "wrecked": "#", "nothing to remove": "0"}
+ASCII_SIGNS = SIGNS | {"residue": "x", "removed": "o", "wrecked": "#"}
 STYLES = {"residue": "bad", "removed": "good", "inconclusive": "warn", "wrecked": "accent",
           "reference": "muted", "n/a": "muted", "oracle": "muted",
           "nothing to remove": "muted"}  # fmt: skip
