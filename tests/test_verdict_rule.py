@@ -320,6 +320,19 @@ def test_wrecked_is_a_test_of_a_loss_beyond_two_points() -> None:
     verdict = judge([retrain, none, noisy], RATE)[2]
     assert (verdict.word, verdict.qualifier) == ("inconclusive", "accuracy")
     assert "a loss below 2 points is not shown" in verdict.reason
+    assert verdict.seeds_to_settle is None  # the loss seen is above 2 points
+    doubtful = replace(low, utility={0: 0.90, 1: 0.905, 2: 0.90})  # 0, .5 and 2 points
+    verdict = judge([retrain, none, doubtful], RATE)[2]
+    assert verdict.label == "inconclusive (accuracy)"
+    assert verdict.seeds_to_settle is not None
+    n, room, sd = verdict.seeds_to_settle, 0.02 - 0.025 / 3, float(np.std([0, 0.005, 0.02], ddof=1))
+
+    def needed(seeds: int) -> float:
+        return float(
+            sd / math.sqrt(seeds) * (stats.t.ppf(0.95, seeds - 1) + stats.t.ppf(0.8, seeds - 1))
+        )
+
+    assert needed(n) <= room < needed(n - 1)
 
 
 def test_the_loss_is_corrected_over_the_models_of_the_attack() -> None:

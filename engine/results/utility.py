@@ -6,6 +6,7 @@ lost as much. Both are tests over seeds, whatever the audit: one-sided, paired w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,17 @@ class Loss:
     n: int
     p: float | None
     p_adjusted: float | None = None
+
+    def seeds_to_exclude(self, margin: float) -> int | None:
+        """Seeds (in all) that would show a loss below `margin` with 80 % power, if the loss and the
+        spread seen are the true ones; None where it is not below, and with a single seed."""
+        if self.hi is None or self.mean >= margin:
+            return None
+        arm = self.hi - self.mean
+        sd = arm * math.sqrt(self.n) / statistics.t_quantile(1 - ALPHA, self.n - 1)
+        room = margin - self.mean
+        found = statistics.seeds_for_difference(room, sd, known=False, alpha=2 * ALPHA)
+        return None if found is None else max(found, self.n + 1)
 
     def __str__(self) -> str:
         """In points: "loss of accuracy 0.4 points (90 % -0.9 to 1.7)"."""

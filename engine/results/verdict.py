@@ -291,9 +291,13 @@ class _Family:
             tail = [found.power]
         settle = None
         if word == "inconclusive" and found.objection in ("", ONE_SEED) and not row.lost:
-            settle = self._seeds_to_settle(index, found)
-            tail.append(f"about {settle} seeds would settle it" if settle else
-                        "no sensible number of seeds would settle it")  # fmt: skip
+            if qualifier == "accuracy":
+                lost = figures.loss
+                settle = lost.seeds_to_exclude(self.utility_margin) if lost is not None else None
+            else:
+                settle = self._seeds_to_settle(index, found)
+            known = f"about {settle} seeds" if settle else "no sensible number of seeds"
+            tail.append(f"{known} would settle it")
         parts = (*shift, *size, *tail, found.objection, kept)
         return replace(
             figures,
