@@ -222,6 +222,17 @@ def test_the_loss_of_accuracy_is_corrected_over_all_models_of_an_attack() -> Non
         assert row["loss"] == pytest.approx(sum(lost[0]) / 3)
 
 
+def test_the_margin_of_accuracy_is_the_loss_that_wrecks() -> None:
+    table = [
+        measure(method, seed, value, audit="accuracy", metric="test_accuracy")
+        for method, values in (("retrain", [0.94, 0.945, 0.95]), ("ga", [0.88, 0.89, 0.89]))
+        for seed, value in enumerate(values)
+    ]
+    wide = AUDITS | {"accuracy": Audit({"test_accuracy": Metric("", "down", 0.1)}, "test_accuracy")}
+    for audits, word in ((AUDITS, "wrecked"), (wide, "inconclusive")):
+        assert pick(compare(table, audits), "ga", "test_accuracy")["verdict"] == word
+
+
 def test_p_values_are_never_averaged() -> None:
     rows = compare([*USUAL, *(measure("ga", s, 0.5, metric="asr_p") for s in range(3))], AUDITS)
     row = pick(rows, "ga", "asr_p")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +207,7 @@ def test_a_thousand_texts_do_not_bury_the_table(leaky: Computed, tmp_path: Path)
     rewrite(home, "train", warnings=[f"number {n}." for n in range(40)])
     told = called("compare", leaky.run, "--home", home).stdout
     assert "41 warnings:" in told
-    assert told.count("number ") == 9
+    assert len(re.findall(r"number \d+\.", told)) == 9
     assert "and 31 more" in told
     assert called("runs", "show", leaky.run, "--home", home).stdout.count("number ") == 40
 
