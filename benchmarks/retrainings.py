@@ -190,7 +190,7 @@ def verdicts(
         found = list(judged(rows, group))
         for row, word in found:
             words.setdefault(row, Counter())[word] += 1
-        for attack in {row.attack for row, _ in found}:
+        for attack in dict.fromkeys(row.attack for row, _ in found):
             false = any(row.attack == attack and word in FALSE for row, word in found)
             wronged[attack] = wronged.get(attack, 0) + false
     return words, wronged
