@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -158,8 +159,11 @@ def verify(run_id: str | None, home: Path | None, repair: bool, as_json: bool) -
 
 def _imported(place: Home) -> Iterator[Store]:
     for run in runs.every(place):
-        if run.imported is not None:
-            yield run.store
+        with contextlib.suppress(
+            *runs.NOT_SHOWN
+        ):  # one that is not ours to read is not ours to check
+            if run.imported is not None:
+                yield run.store
 
 
 class _Damaged:
