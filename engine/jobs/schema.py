@@ -198,6 +198,18 @@ free = mapping(anything, 10_000)
 _fact = either("short text, a number, true or false", name, number(-EXACT, EXACT), flag)
 ENV = mapping(maybe(_fact), 200)
 
+_component = maybe(table({"name": name}))
+_fraction = number(0, 1)
+CONFIG = table(
+    {},
+    {
+        **dict.fromkeys(("attack", "audit", "data", "method", "model"), _component),
+        "train": maybe(table({})), "rule": maybe(table({})), "classes": listed(line, 1_000_000),
+        "validation": maybe(_fraction), "pretraining": maybe(_fraction), "digest": maybe(name),
+        "seed": maybe(whole(-SEED, SEED)),
+    },
+)  # fmt: skip
+
 # --- a run ---------------------------------------------------------------------------------------
 
 RUN = table(
@@ -218,7 +230,7 @@ EXIT = table(
 IMPORTED = table({}, {"run": name, "host": name, "archive": name, "imported": epoch})
 STAGE = table(
     {
-        "key": key, "kind": word, "title": line, "config": free,
+        "key": key, "kind": word, "title": line, "config": CONFIG,
         "inputs": mapping(key, 1_000), "after": listed(key, 1_000), "tee": seconds,
     },
     closed=True,
