@@ -39,6 +39,7 @@ def list_runs(home: Path | None, as_json: bool) -> None:
         table.add_column(heading)
     for facts in told:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(facts["created"])))
+        when = when if facts["state"] != "unreadable" else "-"
         title = strip_control(str(facts["title"]))
         if facts["imported"] is not None:
             title = f"[{from_where(facts['imported'])}] {title}"

@@ -70,8 +70,9 @@ class Made:
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
+        content = self._read(name)
         try:
-            found = dict(load(self._read(name)))
+            found = dict(load(content))
         except (SafetensorError, ValueError, TypeError, KeyError, OverflowError):
             raise self.wrong(f"{name} is not a safetensors file") from None
         if missing := [word for word in needed if word not in found]:
@@ -79,8 +80,9 @@ class Made:
         return found
 
     def _json(self, name: str) -> dict[str, Any]:
+        content = self._read(name)
         try:
-            found = bounded_json.parse(self._read(name))
+            found = bounded_json.parse(content)
             schema.ARTIFACTS[name](found)
         except ValueError as error:
             raise self.wrong(f"{name}: {error}") from None

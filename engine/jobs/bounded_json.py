@@ -49,7 +49,8 @@ def parse(content: bytes, bounds: Bounds = PLAN) -> Any:
     is wrong, the figure and the limit."""
     check(content, bounds)
     try:
-        return json.loads(content, parse_constant=_refuse)
+        # Not as bytes: the parser would take UTF-16, too, whose numbers are not seen in the bytes.
+        return json.loads(content.decode(), parse_constant=_refuse)
     except RecursionError:
         raise ValueError(f"is more than {DEEPEST} deep") from None
 
@@ -71,8 +72,7 @@ def check(content: bytes, bounds: Bounds = PLAN) -> None:
         content = content.replace(b"\\\\", b"").replace(b'\\"', b"")
     if content.count(b'"') > 4 * bounds.values:
         raise ValueError(f"has more than {bounds.values:,} values, which is the most")
-    if len(content) > TEXT and (found := _LONG.search(content)):
-        raise ValueError(f"has a string of more than {TEXT:,} bytes (at byte {found.start():,})")
+    _check_strings(content)
     values = depth = 0
     tail = b""
     for chunk in _chunks(content):
@@ -85,6 +85,19 @@ def check(content: bytes, bounds: Bounds = PLAN) -> None:
         if values > bounds.values:
             raise ValueError(f"has more than {bounds.values:,} values, which is the most")
         depth = _deeper(brackets, depth)
+
+
+def _check_strings(content: bytes) -> None:
+    """Raises ValueError for one that is too long. What has no quotes for as long may also lie outside
+    of strings: that many quotes before it are even."""
+    start = quotes = 0
+    while len(content) - start > TEXT and (found := _LONG.search(content, start)):
+        quotes += content.count(b'"', start, found.start() + 1)
+        if quotes % 2:
+            raise ValueError(
+                f"has a string of more than {TEXT:,} bytes (at byte {found.start():,})"
+            )
+        start = found.start() + 1
 
 
 def _chunks(content: bytes) -> Iterator[bytes]:

@@ -21,7 +21,6 @@ import fcntl
 import json
 import os
 import re
-import stat
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
@@ -87,10 +86,14 @@ class Run:
         """Where a run comes from that was not computed here: `run` and `host`; else None."""
         if not os.path.lexists(self.folder / IMPORTED):
             return None
-        try:
-            return {"run": self.id, "host": "another machine"} | self._json(IMPORTED)
-        except BadInput:
-            return {"run": self.id, "host": "another machine"}
+        from engine.jobs import schema
+
+        unknown = {"run": self.id, "host": "another machine"}
+        with contextlib.suppress(BadInput):
+            found = self._json(IMPORTED)
+            if schema.fits(schema.IMPORTED, found):
+                return unknown | found
+        return unknown
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -385,10 +388,10 @@ def find(home: Home, word: str) -> Run:
     """The run called `word`, or the only one whose id starts with it. Raises BadInput."""
     ids = [run.id for run in every(home)]
     if word in ids:
-        return Run(home, word)
+        return _readable(Run(home, word))
     matches = [name for name in ids if name.startswith(word)] if ID.fullmatch(word) else []
     if len(matches) == 1:
-        return Run(home, matches[0])
+        return _readable(Run(home, matches[0]))
     if matches:
         named = ", ".join(sorted(matches)[:NAMED])
         more = f" and {len(matches) - NAMED:,} more" if len(matches) > NAMED else ""
@@ -396,6 +399,20 @@ def find(home: Home, word: str) -> Run:
     if not ids:
         raise BadInput(f"no runs in {home.root}: start one with `chelate run quickstart`.")
     raise BadInput(unknown("run", word, ids))
+
+
+def _readable(run: Run) -> Run:
+    """Raises BadInput for a run that this user may not look into."""
+    if not readable(run):
+        raise BadInput(
+            f"run {run.id}: its folder cannot be read: Permission denied ({run.folder})."
+        )
+    return run
+
+
+def readable(run: Run) -> bool:
+    """Whether this user may look into a run's folder, which may be somebody else's."""
+    return os.access(run.folder, os.R_OK | os.X_OK)
 
 
 def every(home: Home) -> Iterator[Run]:
@@ -420,7 +437,7 @@ def _changed(folder: os.DirEntry[str] | Path) -> float | None:
     changed = None
     try:
         changed = folder.stat().st_mtime
-        facts = Path(folder, "run.json").stat()
+        Path(folder, "run.json").stat()
     except PermissionError:
         return time.time() if changed is None else changed
     except OSError as error:
@@ -430,7 +447,7 @@ def _changed(folder: os.DirEntry[str] | Path) -> float | None:
         parts = (Path(folder, name) for name in ("plan.json", "experiment.toml"))
         halved = any(map(os.path.lexists, parts)) and abs(time.time() - changed) > MADE
         return changed if halved else None
-    return changed if stat.S_ISREG(facts.st_mode) else None
+    return changed
 
 
 def why_not_shown(error: BaseException) -> str:
