@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from engine.jobs import schema
 from engine.jobs.archive import MANIFEST, VERSION, is_member
-from engine.jobs.events import EXACT, strip_control
+from engine.jobs.events import strip_control
 from engine.jobs.home import Home, fsync_folder, make_private, write_json
 from engine.jobs.lease import Identity, is_alive, process_identity
 from engine.jobs.runs import ID, IMPORTED, Run, every
@@ -37,6 +37,7 @@ from engine.spec.errors import BadInput
 
 MOST_BYTES = 8 << 30  # of all files together, unless somebody allows more
 MOST_FILES = 500_000
+LARGEST_FILE = 1 << 63  # bytes, of any file system
 MOST_MANIFEST = 128 << 20  # bytes
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 1 << 20
@@ -173,7 +174,7 @@ def _manifest(stream: GzipFile, most: int, free: int) -> dict[str, Any]:
         size = facts.get("size") if isinstance(facts, dict) else None
         if (
             type(size) is not int
-            or not 0 <= size < EXACT
+            or not 0 <= size < LARGEST_FILE
             or not isinstance(facts.get("sha256"), str)
         ):
             raise Strange(f"{MANIFEST} does not tell size and sha256 of {name}")

@@ -111,7 +111,9 @@ def _whole(value: Any, most: int, least: int = 0) -> int:
 
 
 def _step(value: Any) -> int | None:
-    return None if value is None else _whole(value, EXACT)
+    if value is not None and (type(value) is not int or not 0 <= value <= EXACT):
+        raise ValueError(f"not a step: {repr(value)[:60]}")
+    return value
 
 
 def _table(value: Any) -> dict[str, Any]:
