@@ -58,7 +58,7 @@ def _cost(run: Run, attack: str, keys: list[str]) -> AttackCost:
     whole = len(models) == len(trained)
     return AttackCost(
         attack=strip_control(attack),
-        knows=knowledge_of(str(stages[0].config["attack"]["name"])),
+        knows=knowledge_of(str((stages[0].config.get("attack") or {}).get("name"))),
         poisons=len(keys),
         finished=len(made),
         tee=sum(record.tee for record in made) / len(made) if made else None,

@@ -3,13 +3,12 @@ from which the spreads are taken."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from textwrap import fill
 
-from engine.jobs import runs
+from engine.jobs import bounded_json, runs
 from engine.jobs.home import Home
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
@@ -19,7 +18,6 @@ from engine.results.power import MOST, Chances
 from engine.results.tidy import Audits, registered_audits
 from engine.results.utility import UTILITY_AUDIT
 from engine.results.verdict import FEWEST_SEEDS
-from engine.spec.errors import BadInput
 from engine.spec.planned import Plan
 
 NEWEST = 20  # runs of a home that are looked at
@@ -81,7 +79,7 @@ class PastRun:
     def readable(self) -> bool:
         try:
             return bool(self.plan.cells)
-        except (BadInput, ValueError, AttributeError, RecursionError):
+        except runs.NOT_SHOWN:
             return False
 
     def measurements(self, key: str) -> Mapping[str, float | None]:
@@ -93,8 +91,9 @@ class PastRun:
 
     def _read(self, key: str) -> Mapping[str, float | None]:
         try:
-            told = json.loads(self.run.store.open_verified(key, "measurements.json"))["metrics"]
-        except (Damaged, ValueError, KeyError, TypeError, RecursionError):
+            content = self.run.store.open_verified(key, "measurements.json")
+            told = bounded_json.parse(content)["metrics"]
+        except (Damaged, ValueError, KeyError, TypeError):
             return {}
         if not isinstance(told, dict):
             return {}

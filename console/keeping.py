@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -83,6 +84,8 @@ def collect_garbage(
         say("--older-than 0s or --max-size SIZE takes those, too.")
     if largest is not None and found.stays > largest:
         complain(f"chelate: {told_size(found.stays)} stay, more than --max-size: runs need them.")
+    if found.unknown:
+        complain(f"chelate: {found.unknown}")
     if not yes and (going or found.leftovers):
         say("Nothing was removed yet: --yes does it.")
 
@@ -117,6 +120,7 @@ def _as_json(
         "bytes": found.size,
         "leftovers": [str(path) for path in found.leftovers],
         "kept": {"objects": found.kept, "bytes": found.kept_bytes},
+        "unknown": found.unknown,
         "spare": {"objects": len(found.spare), "bytes": sum(one.size for one in found.spare)},
     }
 
@@ -129,6 +133,7 @@ def verify(run_id: str | None, home: Path | None, repair: bool, as_json: bool) -
     place = Home(resolve_home(home))
     run = runs.find(place, run_id) if run_id is not None else None
     stores = [run.store] if run else [Store(place.store), *_imported(place)]
+    hidden = [] if run else [one.id for one in runs.every(place) if not runs.readable(one)]
     wanted = None if run is None else set(run.plan.stages)
     checked, damaged = 0, []
     for store in stores:
@@ -147,19 +152,26 @@ def verify(run_id: str | None, home: Path | None, repair: bool, as_json: bool) -
     left = [one for one in damaged if not one.repaired]
     if as_json:
         told = [{"key": one.key, "title": one.title, "repaired": one.repaired} for one in damaged]
-        say_json({"home": str(place.root), "checked": checked, "damaged": told})
+        say_json(
+            {"home": str(place.root), "checked": checked, "damaged": told, "unreadable": hidden}
+        )
     else:
         whole = checked - len(damaged)
         say(f"{checked} results checked: {whole} whole, {len(damaged)} damaged.")
         if left and not repair:
             say("--repair takes the damaged ones away; the next run computes them again.")
-    return UNWHOLE if left else 0
+    for name in hidden:
+        complain(f"chelate: run {name} cannot be read by this user; what it holds was not checked.")
+    return UNWHOLE if left or hidden else 0
 
 
 def _imported(place: Home) -> Iterator[Store]:
     for run in runs.every(place):
-        if run.imported is not None:
-            yield run.store
+        with contextlib.suppress(
+            *runs.NOT_SHOWN
+        ):  # one that is not ours to read is not ours to check
+            if run.imported is not None:
+                yield run.store
 
 
 class _Damaged:

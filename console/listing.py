@@ -13,9 +13,10 @@ from engine.jobs import runs
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.run_warnings import warnings_of
-from engine.jobs.runs import Run
+from engine.jobs.runs import NOT_SHOWN, Run, why_not_shown
 from engine.jobs.survey import survey
-from engine.spec.errors import BadInput
+
+TITLE = 500  # characters
 
 
 def list_runs(home: Path | None, as_json: bool) -> None:
@@ -38,6 +39,7 @@ def list_runs(home: Path | None, as_json: bool) -> None:
         table.add_column(heading)
     for facts in told:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(facts["created"])))
+        when = when if facts["state"] != "unreadable" else "-"
         title = strip_control(str(facts["title"]))
         if facts["imported"] is not None:
             title = f"[{from_where(facts['imported'])}] {title}"
@@ -51,19 +53,20 @@ def from_where(host: str) -> str:
 
 
 def _facts(run: Run) -> dict[str, Any]:
+    """A line of the list. One that cannot be shown is a line, too: it hides no other."""
     try:
         facts = run.facts
-    except BadInput as error:
-        told: dict[str, Any] = {"run": run.id, "state": "unreadable", "created": 0.0, "title": ""}
-        return told | {"reason": str(error), "imported": None}
-    return {
-        "run": run.id,
-        "state": run.state(),
-        "reason": run.reason(),
-        "imported": imported_from(run),
-        "created": float(facts.get("created", 0.0)),
-        "title": str(facts.get("title", "")),
-    }
+        return {
+            "run": run.id,
+            "state": run.state(),
+            "reason": run.reason(),
+            "imported": imported_from(run),
+            "created": float(facts.get("created", 0.0)),
+            "title": str(facts.get("title") or "")[:TITLE],
+        }
+    except NOT_SHOWN as error:
+        found: dict[str, Any] = {"run": run.id, "state": "unreadable", "created": 0.0, "title": ""}
+        return found | {"reason": why_not_shown(error), "imported": None}
 
 
 def imported_from(run: Run) -> str | None:

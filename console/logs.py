@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from console.output import complain, say
 from console.steering import found
+from engine.jobs import bounded_json
 from engine.jobs.events import EventTail, strip_control
 from engine.jobs.lease import is_key
 from engine.jobs.run_warnings import warnings_of_attempt
@@ -147,6 +147,6 @@ def lines(path: Path, more: Callable[[], bool]) -> Iterator[str]:
 def _end(folder: Path) -> dict[str, Any] | None:
     for name in ("exit.json", "exit.before.json"):
         with contextlib.suppress(OSError, ValueError):
-            told = json.loads((folder / name).read_bytes())
+            told = bounded_json.read(folder / name, bounded_json.SMALL)
             return told if isinstance(told, dict) else None
     return None

@@ -18,14 +18,22 @@ from console.pictures import (
     pictures_in_text,
     save_png,
 )
-from engine.jobs import runs
+from engine.jobs import bounded_json, runs, schema
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
 from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
 from engine.spec.component import Attack
 from engine.spec.errors import BadInput
-from engine.spec.poisons import GIVES, PoisonFolder, largest_change, raw_space, write_poison
+from engine.spec.planned import Stage
+from engine.spec.poisons import (
+    GIVES,
+    PoisonFolder,
+    check_poison,
+    largest_change,
+    raw_space,
+    write_poison,
+)
 from engine.spec.registry import find
 
 if TYPE_CHECKING:
@@ -53,24 +61,53 @@ class Made:
         return f"{slug}-s{self.seed}-t{self.unit}"
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        from safetensors.numpy import load
-
-        return dict(load(self._read("poison.safetensors")))
+        return self._arrays("poison.safetensors", ("rows", "inputs", "labels"))
 
     def facts(self) -> dict[str, Any]:
-        import json
+        return self._json("poison.json")
 
-        return dict(json.loads(self._read("poison.json")))
+    def _arrays(self, name: str, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        content = self._read(name)
+        try:
+            found = dict(load(content))
+        except (SafetensorError, ValueError, TypeError, KeyError, OverflowError):
+            raise self.wrong(f"{name} is not a safetensors file") from None
+        if missing := [word for word in needed if word not in found]:
+            raise self.wrong(f"{name} has no {', '.join(missing)}")
+        return found
+
+    def _json(self, name: str) -> dict[str, Any]:
+        content = self._read(name)
+        try:
+            found = bounded_json.parse(content)
+            schema.ARTIFACTS[name](found)
+        except ValueError as error:
+            raise self.wrong(f"{name}: {error}") from None
+        return dict(found)
+
+    def wrong(self, what: str) -> BadInput:
+        return BadInput(f"run {self.run.id}: the poison of {self.title} cannot be shown: {what}.")
+
+    @property
+    def data(self) -> Stage:
+        """The stage of the data that it poisons. Raises BadInput."""
+        found = self.run.plan.stages.get(self.run.plan.stages[self.key].inputs.get("data", ""))
+        if found is None:
+            raise self.wrong("its plan does not name its data")
+        return found
 
     def texts(self) -> dict[str, Any] | None:
         """base and strings (P texts each; base None where nobody knows) and the digest of the
         tokenizer; None where the data are no texts."""
-        import json
-
-        stage = self.run.plan.stages[self.key]
-        if not (self.run.store.path(stage.inputs["data"]) / "tokens.json").exists():
+        if not (self.run.store.path(self.data.key) / "tokens.json").exists():
             return None
-        return dict(json.loads(self._read("texts.json")))
+        found = self._json("texts.json")
+        if found.get("base") is not None and len(found["base"]) != len(found["strings"]):
+            raise self.wrong("texts.json has not as many texts before as behind")
+        return {"base": None} | found
 
     def _read(self, name: str) -> bytes:
         try:
@@ -83,14 +120,17 @@ class Made:
     def starts(self) -> list[int] | None:
         """The training row that each poisoned row was before: itself, or for added rows the one the
         attack selected to start from. None where nobody knows (added rows that were imported)."""
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
         rows = [int(row) for row in self.tensors()["rows"]]
         if max(rows) < _counts(self)[0]:
             return rows
-        select = self.run.plan.stages[self.key].inputs["select"]
+        select = self.run.plan.stages[self.key].inputs.get("select", self.key)
         try:
             selected = load(self.run.store.open_verified(select, "rows.safetensors"))["poisoned"]
+        except (SafetensorError, ValueError, TypeError, KeyError, OverflowError):
+            raise self.wrong("its selection is not one") from None
         except Damaged:
             raise BadInput(
                 f"run {self.run.id}: its selection is not in the store; run it."
@@ -99,18 +139,20 @@ class Made:
 
     def clean(self, part: str, rows: Sequence[int]) -> NDArray[Any]:
         """[P, C, H, W]: rows of "train" or "test", as the data set has them (see `raw_space`)."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        data = self.run.plan.stages[self.run.plan.stages[self.key].inputs["data"]]
         try:
-            path = self.run.store.verify_file(data.key, "pixels.safetensors")
+            path = self.run.store.verify_file(self.data.key, "pixels.safetensors")
         except Damaged:
             raise BadInput(f"run {self.run.id}: its data are not in the store; run it.") from None
         import numpy as np
 
-        with safe_open(str(path), framework="np") as file:  # type: ignore[no-untyped-call]
-            pixels = file.get_slice(f"{part}_x")
-            return np.stack([pixels[int(row)] for row in rows])
+        try:
+            with safe_open(str(path), framework="np") as file:  # type: ignore[no-untyped-call]
+                pixels = file.get_slice(f"{part}_x")
+                return np.stack([pixels[int(row)] for row in rows])
+        except (SafetensorError, ValueError, IndexError, OverflowError):
+            raise self.wrong("its data do not have the rows that it poisons") from None
 
 
 def poisons_of(run: Run, attack: str | None, seed: int | None, unit: int | None) -> list[Made]:
@@ -176,43 +218,13 @@ def export(made: Made, folder: Path) -> tuple[PoisonFolder, float | None]:
     """One poison as a folder; returns it as read back, and its largest change of a pixel, where it
     is known what the rows were."""
     tensors, facts = made.tensors(), made.facts()
-    stage = made.run.plan.stages[made.key]
-    config = stage.config["attack"]
-    attack = find("attack", config["name"]).model_validate(config)
+    config = made.run.plan.stages[made.key].config.get("attack") or {}
+    attack = find("attack", str(config.get("name"))).model_validate(config)
     assert isinstance(attack, Attack)
-    train, test = _counts(made)
-    data = made.run.plan.stages[stage.inputs["data"]].config
-    epsilon = facts["facts"].get("epsilon")
-    inputs = tensors["inputs"]
-    manifest: dict[str, Any] = {
-        "v": 1,
-        "data": {
-            "digest": data["digest"],
-            "train": train,
-            "test": test,
-            "classes": list(data["classes"]),
-            "shape": list(inputs.shape[1:]),
-        },
-        "attack": {key: value for key, value in config.items() if key not in ("path", "image")},
-        # What lies in the folder: decoys, for one, need the attack itself.
-        "gives": sorted(attack.offers() & GIVES.keys()),
-        "movable": facts["movable"],
-        "facts": facts["facts"],
-        "bounds": {
-            "epsilon": epsilon,
-            "unit_box": bool(inputs.ndim == 4 and inputs.min() >= 0 and inputs.max() <= 1),
-        },
-        "made": {
-            "run": made.run.id,
-            "attack": made.attack,
-            "seed": made.seed,
-            "unit": made.unit,
-        },
-    }
-    texts = made.texts()
-    if texts is not None:
-        manifest["data"] |= {"shape": [inputs.shape[1], 1, 1]}
-        manifest["texts"] = {key: texts[key] for key in ("strings", "tokenizer")}
+    # What lies in the folder: decoys, for one, need the attack itself.
+    manifest = _manifest(made, tensors, facts) | {"gives": sorted(attack.offers() & GIVES.keys())}
+    epsilon = manifest["bounds"]["epsilon"]
+    if "texts" in manifest:
         return write_poison(folder, tensors, manifest), None
     written = write_poison(folder, tensors, manifest)
     starts = made.starts()
@@ -222,14 +234,64 @@ def export(made: Made, folder: Path) -> tuple[PoisonFolder, float | None]:
     return written, change
 
 
+def _manifest(
+    made: Made, tensors: dict[str, NDArray[Any]], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """What a folder's poison.json says, but for what the attack gives."""
+    train, test = _counts(made)
+    data, inputs = made.data.config, tensors["inputs"]
+    config = made.run.plan.stages[made.key].config.get("attack") or {}
+    box = bool(inputs.ndim == 4 and inputs.size and inputs.min() >= 0 and inputs.max() <= 1)
+    manifest: dict[str, Any] = {
+        "v": 1,
+        "data": {
+            "digest": data.get("digest"),
+            "train": train,
+            "test": test,
+            "classes": list(data.get("classes") or ()),
+            "shape": list(inputs.shape[1:]),
+        },
+        "attack": {key: value for key, value in config.items() if key not in ("path", "image")},
+        "gives": [],
+        "movable": facts["movable"],
+        "facts": facts["facts"],
+        "bounds": {"epsilon": facts["facts"].get("epsilon"), "unit_box": box},
+        "made": {
+            "run": made.run.id,
+            "attack": made.attack,
+            "seed": made.seed,
+            "unit": made.unit,
+        },
+    }
+    if (texts := made.texts()) is not None:
+        manifest["data"] |= {"shape": [*inputs.shape[1:2], 1, 1]}
+        manifest["texts"] = {key: texts[key] for key in ("strings", "tokenizer")}
+    return manifest
+
+
+def _check_imported(made: Made) -> None:
+    """A stranger's poison is looked through as one in a folder is. Raises BadInput."""
+    if made.run.imported is None:
+        return
+    tensors = made.tensors()
+    manifest = _manifest(made, tensors, made.facts())
+    check_poison(PoisonFolder(Path(f"of {made.title}, run {made.run.id}"), manifest, tensors, ""))
+    shape = tensors["inputs"].shape[1:]
+    if len(shape) == 3 and (train := made.clean("train", [0])).shape[1:] != shape:
+        raise made.wrong(f"its data are {list(train.shape[1:])}")
+
+
 def _counts(made: Made) -> tuple[int, int]:
     """Training and test rows of the data."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    stage = made.run.plan.stages[made.key]
-    path = made.run.store.path(stage.inputs["data"]) / "pixels.safetensors"
-    with safe_open(str(path), framework="np") as file:  # type: ignore[no-untyped-call]
-        return tuple(file.get_slice(f"{part}_y").get_shape()[0] for part in ("train", "test"))  # type: ignore[return-value]
+    path = made.run.store.path(made.data.key) / "pixels.safetensors"
+    try:
+        with safe_open(str(path), framework="np") as file:  # type: ignore[no-untyped-call]
+            train, test = (file.get_slice(f"{part}_y").get_shape()[0] for part in ("train", "test"))
+    except (OSError, SafetensorError, ValueError, IndexError):
+        raise BadInput(f"run {made.run.id}: its data are not in the store; run it.") from None
+    return train, test
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -248,6 +310,7 @@ def show_poison(
     check_png(out)
     run = runs.find(Home(resolve_home(home)), run_id)
     made = poisons_of(run, attack, seed, unit)[0]
+    _check_imported(made)
     if (texts := made.texts()) is not None:
         if out is not None:
             raise BadInput(f"{out}: texts have no pictures; leave --out away.")
@@ -267,9 +330,8 @@ def _show_texts(made: Made, texts: dict[str, Any], count: int) -> None:
     from console.poison_texts import side_by_side
 
     tensors = made.tensors()
-    data = made.run.plan.stages[made.run.plan.stages[made.key].inputs["data"]]
     say(f"{made.title}: {len(tensors['rows'])} texts")
-    console().print(side_by_side(tensors, texts, data.config["classes"], count))
+    console().print(side_by_side(tensors, texts, made.data.config.get("classes") or [], count))
 
 
 def sheet(made: Made, count: int) -> Sheet:
@@ -277,8 +339,7 @@ def sheet(made: Made, count: int) -> Sheet:
     import numpy as np
 
     tensors, facts = made.tensors(), made.facts()["facts"]
-    config = made.run.plan.stages[made.run.plan.stages[made.key].inputs["data"]].config
-    classes = [strip_control(str(name)) for name in config["classes"]]
+    classes = [strip_control(str(name)) for name in made.data.config.get("classes") or ()]
     rows = [int(row) for row in tensors["rows"][:count]]
     poison = tensors["inputs"][:count].astype(np.float64)
     starts = made.starts()

@@ -6,7 +6,6 @@ inline SVG of the same functions that draw them for paper.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -20,7 +19,7 @@ from console.datasets import full_text
 from console.output import say
 from console.plotting import Panel, figure_of, panels_of
 from console.warnings_view import counted
-from engine.jobs import runs
+from engine.jobs import bounded_json, runs, schema
 from engine.jobs.datasets import data_sets_of
 from engine.jobs.datasets import lines as data_lines
 from engine.jobs.discretion import asked_discreetly, discretion_of
@@ -255,9 +254,11 @@ def _poisons(run: Run) -> str:
         if record is None or record.na is not None:
             continue
         try:
-            found = json.loads(run.store.open_verified(stage.key, "poison.json"))["facts"]
-        except (Damaged, KeyError, ValueError):
+            content = bounded_json.parse(run.store.open_verified(stage.key, "poison.json"))
+            schema.POISON(content)
+        except (Damaged, ValueError):
             continue
+        found = content["facts"]
         names = class_names(run.plan.stages, stage.key) if CLASS_FACTS & found.keys() else ()
         facts = ", ".join(_fact(name, value, names) for name, value in found.items())
         if facts:

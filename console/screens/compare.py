@@ -146,8 +146,8 @@ class CompareScreen(ExportsScreen):
             found = [runs.find(home, run_id) for run_id in selection.ids]
             rows, audits = rows_of(found), audits_of(found)
             warnings = warnings_of(found).counts
-        except BadInput as error:
-            problem = str(error)
+        except runs.NOT_SHOWN as error:  # whatever their files say, the screen stays
+            problem = runs.why_not_shown(error)
         if not get_current_worker().is_cancelled:
             comparison = Comparison(rows, self.chelate.ascii, audits)
             take = partial(self._take, selection, found, comparison, problem, warnings)

@@ -7,7 +7,6 @@ again; runs under way are looked at every time.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections import deque
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from console.viewmodel import RunRow, Slot
-from engine.jobs.events import strip_control
+from engine.jobs import bounded_json
+from engine.jobs.events import EXACT, strip_control
 from engine.jobs.follow import Follower, Progress, RunTail, progress_of
 from engine.jobs.home import Home
-from engine.jobs.runs import ID, Run
+from engine.jobs.runs import ID, NOT_SHOWN, Run, listed, why_not_shown
 from engine.spec.errors import BadInput
 
-KNOWN_VERSION = 1
 HEAD = 4096  # bytes: the first event tells how many stages there are
 MOST = 1 << 20  # bytes of events read at a time
 
@@ -134,12 +133,12 @@ class Index:
             entry.follower = Follower(entry.run)
             try:
                 entry.progress = progress_of(entry.run)
-            except (BadInput, OSError):
+            except NOT_SHOWN:
                 entry.progress = Progress({})
         assert entry.follower is not None
         progress = entry.progress
         for event in entry.follower.poll(MOST):
-            with contextlib.suppress(TypeError, ValueError, AttributeError):  # of another version
+            with contextlib.suppress(*NOT_SHOWN):  # of another version
                 progress.take(event)
         row = replace(
             entry.row,
@@ -158,13 +157,18 @@ class Index:
     def _count(self, entry: Entry) -> None:
         """Stages of a run that is not under way: of a finished one the first event says it."""
         entry.counted = True
-        if entry.row.state == "done":
-            total = _stages_at_start(entry.run.events)
-            row = replace(entry.row, total=total, done=total, share=1.0)
-        elif entry.row.state == "queued":
-            row = replace(entry.row, **_stored(entry.run))
-        else:
-            row = replace(entry.row, **_tally(entry.run))
+        try:
+            if entry.row.state == "done":
+                total = _stages_at_start(entry.run.events)
+                row = replace(entry.row, total=total, done=total, share=1.0)
+            elif entry.row.state == "queued":
+                row = replace(entry.row, **_stored(entry.run))
+            elif entry.row.state == "unreadable":
+                return
+            else:
+                row = replace(entry.row, **_tally(entry.run))
+        except NOT_SHOWN as error:
+            row = replace(entry.row, problem=_line(why_not_shown(error)))
         if row != entry.row:
             entry.row = row
             self._changed = True
@@ -174,27 +178,20 @@ def _row(run: Run) -> RunRow | None:
     """A run's line, without its counts."""
     try:
         facts = run.facts
-    except BadInput as error:
-        if not (run.folder / "run.json").exists():
+        return RunRow(
+            run.id,
+            _line(facts.get("name") or run.id),
+            _line(facts.get("title") or ""),
+            run.state(),
+            float(facts.get("created", 0.0)),
+            _line(facts.get("device") or ""),
+            problem=_line(run.reason()),
+            origin=_line(run.imported["host"]) if run.imported is not None else "",
+        )
+    except NOT_SHOWN as error:
+        if not listed(run):
             return None
-        return RunRow(run.id, run.id, state="unreadable", problem=_line(error))
-    problem = _line(run.reason())
-    version = facts.get("v")
-    if isinstance(version, int) and version > KNOWN_VERSION:
-        told = strip_control(str(facts.get("chelate") or f"format {version}"))
-        problem = f"written by a newer chelate ({told})"
-    created = facts.get("created")
-    state = run.state()
-    return RunRow(
-        run.id,
-        _line(facts.get("name") or run.id),
-        _line(facts.get("title") or ""),
-        state,
-        float(created) if isinstance(created, int | float) else 0.0,
-        _line(facts.get("device") or ""),
-        problem=problem,
-        origin=_line(run.imported["host"]) if run.imported is not None else "",
-    )
+        return RunRow(run.id, run.id, state="unreadable", problem=_line(why_not_shown(error)))
 
 
 def _line(value: Any) -> str:
@@ -212,8 +209,8 @@ def _mtime(folder: Path) -> int:
 def _stages_at_start(events: Path) -> int:
     try:
         with events.open("rb") as file:
-            first = json.loads(file.read(HEAD).split(b"\n")[0])
-        return int(first["data"]["stages"])
+            first = bounded_json.parse(file.read(HEAD).split(b"\n")[0])
+        return _int(first["data"]["stages"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 
@@ -276,4 +273,4 @@ def _slots(progress: Progress) -> tuple[Slot, ...]:
 
 
 def _int(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return value if type(value) is int and 0 <= value < EXACT else 0

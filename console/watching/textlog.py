@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections import deque
 from pathlib import Path
 
 from console.viewmodel import TextLog
 from console.watching.story import event_line
+from engine.jobs import bounded_json
 from engine.jobs.events import strip_control
 
 LONGEST = 2_000  # characters of a line
@@ -81,6 +81,6 @@ def readable(path: Path, raw: bytes) -> str:
     itself, the last state."""
     if path.suffix == ".jsonl":
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return event_line(json.loads(raw))
+            return event_line(bounded_json.parse(raw))
     text = raw.decode("utf-8", "replace").rstrip("\r")
     return strip_control(text.rpartition("\r")[2]).expandtabs(4)[:LONGEST]

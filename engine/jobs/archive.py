@@ -30,6 +30,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
+from engine.jobs import bounded_json
 from engine.jobs.backends.jobs import event_files, submissions
 from engine.jobs.discretion import Discretion, asked_discreetly, discretion_of
 from engine.jobs.events import EventTail
@@ -160,8 +161,7 @@ def _asked(run: Run, discreet: Discretion) -> Iterator[tuple[str, bytes]]:
     from engine.spec.presets import HEADER
 
     yield "experiment.toml", (HEADER + asked_discreetly(run)).encode("utf-8", "surrogateescape")
-    plan = json.loads((run.folder / "plan.json").read_bytes())
-    yield "plan.json", _json(discreet.value(plan))
+    yield "plan.json", _json(discreet.value(run._json("plan.json")))
     origin = discreet.text(str(run.facts.get("origin") or ""))
     facts = {"origin": Path(origin).name if origin.startswith("/") else origin}
     yield "run.json", _json(discreet.value(run.facts) | facts)
@@ -171,7 +171,10 @@ def _artifact(path: Path, discreet: Discretion) -> Path | bytes:
     """The file, or its new content where it names what it should not."""
     if path.suffix != ".json":
         return path
-    told = json.loads(path.read_bytes())
+    try:
+        told = bounded_json.read(path)
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}.") from None
     said = discreet.value(told)
     return path if said == told else _json(said)
 

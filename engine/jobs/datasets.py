@@ -4,11 +4,11 @@ then by what planning knew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from engine.jobs import bounded_json
 from engine.jobs.store import Damaged, Store
 from engine.spec.data_line import elided, line, plain, short, sound
 from engine.spec.data_report import DataReport
@@ -66,8 +66,8 @@ def data_sets(plan: Plan, store: Store, run: str = "") -> list[DataSet]:
 def stored(store: Store, key: str, known: DataReport) -> DataReport | None:
     """What the data stage told, over what was `known`; None where the store does not have it."""
     try:
-        facts = json.loads(store.open_verified(key, FACTS))
-    except (Damaged, ValueError, RecursionError):
+        facts = bounded_json.parse(store.open_verified(key, FACTS))
+    except (Damaged, ValueError):
         return None
     if not isinstance(facts, dict):
         return None
@@ -82,8 +82,8 @@ def stored(store: Store, key: str, known: DataReport) -> DataReport | None:
 def _sample(store: Store, key: str) -> DataReport:
     """The first rows; an excerpt and stages of before do not have them."""
     try:
-        return sound(json.loads(store.open_verified(key, SAMPLE)))
-    except (Damaged, ValueError, RecursionError):
+        return sound(bounded_json.parse(store.open_verified(key, SAMPLE)))
+    except (Damaged, ValueError):
         return {}
 
 

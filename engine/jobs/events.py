@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.jobs import bounded_json
+
 VERSION = 1
 # What a supervisor says, as phases, of slots that have no stage; the latter of what they wait for, too.
 STARTING, WAITING = "starting a worker", "waiting for "
@@ -30,6 +32,9 @@ KINDS = THROTTLED | FINAL | OTHERS
 MAX_LINE = 1 << 20  # bytes, with the newline
 MOST_SCANNED = 1 << 28  # bytes of a file that is searched for events of a kind
 LAST = 1e11  # epoch seconds: later than any clock's, and no calendar can tell it
+# Of measured numbers (float32 ends at 3.4e38, and this to the fourth is a float), of whole ones.
+LARGEST, EXACT = 1e50, 1 << 53
+_BEYOND = re.compile(rb"[0-9]{26}|[0-9.][eE]\+?[0-9]{3}")  # hints at a number that is too large
 _CHUNK = 1 << 20
 _ENVELOPE: dict[str, type | tuple[type, ...]] = {
     "v": int,
@@ -158,8 +163,9 @@ class EventTail:
     """Reads an events file while it grows.
 
     What `read` returns has all seven fields of the envelope with their types, `data` being an
-    object and `t` a time; kinds and versions of the future pass through untouched. Other lines
-    (torn, garbage, over 1 MiB) are counted in `skipped`. A file that was replaced or truncated is
+    object, its `key` text, and `t` a time; numbers that no view can show are null. Kinds and versions
+    of the future pass through untouched. Other lines (torn, garbage, over 1 MiB) are counted in
+    `skipped`. A file that was replaced or truncated is
     read anew.
     """
 
@@ -243,6 +249,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if len(line) >= MAX_LINE:
         return None
     try:
+        if line.count(b"[") + line.count(b"{") > bounded_json.DEEPEST:
+            bounded_json.check(line)
         event = json.loads(line, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
@@ -251,7 +259,40 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     for name, types in _ENVELOPE.items():
         if not isinstance(event.get(name), types):
             return None
-    return event if 0 <= event["t"] < LAST else None
+    data = event["data"]
+    if not isinstance(data.get("key", ""), str):  # a stage, by which it is looked up
+        return None
+    _within(data)
+    counts = event["seq"], event["attempt"], event["v"]
+    return event if 0 <= event["t"] < LAST and all(abs(n) < EXACT for n in counts) else None
+
+
+def _within(data: dict[str, Any]) -> None:
+    """Numbers that no view can show become null, as NaN and infinities are from the start."""
+    pending: list[Any] = [data]
+    while pending:
+        table = pending.pop()
+        for name, value in table.items() if isinstance(table, dict) else enumerate(table):
+            kind = type(value)
+            if (kind is float and not -LARGEST <= value <= LARGEST) or (
+                kind is int and not -EXACT <= value <= EXACT
+            ):
+                table[name] = None
+            elif kind is dict or kind is list:
+                pending.append(value)
+
+
+def strange_line(line: bytes) -> str:
+    """What no event says that we write, of a line that might be one; "" where it is none, or fine."""
+    if len(line) >= MAX_LINE or not (
+        _BEYOND.search(line) or line.count(b"[") + line.count(b"{") > bounded_json.DEEPEST
+    ):
+        return ""
+    try:
+        bounded_json.check(line)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _strict(value: Any) -> Any:

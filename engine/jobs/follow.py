@@ -75,7 +75,7 @@ class Follower:
                 name = f"{key[:16]}.{data.get('attempt')}"
                 if ATTEMPT.fullmatch(name):  # who wrote the file need not mean us well
                     self._under_way[key] = name
-            elif event["kind"] == "end" and key in self._under_way:
+            elif event["kind"] == "end" and isinstance(key, str) and key in self._under_way:
                 name = self._under_way.pop(key)
                 events += self._attempt(name).read(most) if self._caught_up else []
                 self._attempts.pop(name, None)

@@ -10,7 +10,6 @@ next sweep takes.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine.jobs import trash
+from engine.jobs import bounded_json, trash
 from engine.jobs.checkpoints import stages_with_checkpoints
 from engine.jobs.home import Home
 from engine.jobs.imports import half_imported
@@ -42,13 +41,17 @@ class Object:
 
 @dataclass(frozen=True)
 class Waste:
-    """`objects` go and `spare` could; `kept_bytes` are those of objects that kept runs need."""
+    """`objects` go and `spare` could; `kept_bytes` are those of objects that kept runs need.
+
+    `unknown` says whose plan cannot be read: then every object counts as needed.
+    """
 
     objects: tuple[Object, ...]
     spare: tuple[Object, ...]
     kept: int
     kept_bytes: int
     leftovers: tuple[Path, ...]
+    unknown: str = ""
 
     @property
     def size(self) -> int:
@@ -75,15 +78,23 @@ class Collector:
     _plans: dict[Path, tuple[tuple[int, ...], frozenset[str]]] = field(default_factory=dict)
 
     def look(self) -> Waste:
-        """Raises BadInput if a plan cannot be read: then nobody knows what its run needs."""
+        """Raises BadInput if a plan cannot be read and results are to go: then nobody knows what its
+        run needs. Leftovers go all the same."""
         store = self._store()
-        needed = self._needed()
+        needed: frozenset[str] | None = None
+        unknown = ""
+        try:
+            needed = self._needed()
+        except BadInput as error:
+            if self.older is not None or self.largest is not None:
+                raise
+            unknown = str(error)
         kept = kept_bytes = 0
         free: list[Object] = []
         now = time.time()
         for key in store.stored():
             size, since = _measure(store.path(key))
-            if key in needed:
+            if needed is None or key in needed:
                 kept, kept_bytes = kept + 1, kept_bytes + size
             else:
                 free.append(Object(key, size, now - since))
@@ -95,6 +106,7 @@ class Collector:
             kept,
             kept_bytes,
             tuple(self._leftovers(needed)),
+            unknown,
         )
 
     def collect(self) -> Waste:
@@ -145,22 +157,23 @@ class Collector:
                 mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
                 known = self._plans.get(path)
                 if known is None or known[0] != mark:
-                    known = self._plans[path] = (mark, _keys(json.loads(path.read_bytes())))
+                    known = self._plans[path] = (mark, _keys(bounded_json.read(path)))
             except FileNotFoundError:
                 if (folder / "run.json").exists():
                     raise _unknown(folder, "is missing") from None
                 continue  # no run, or not yet one
-            except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-                raise _unknown(folder, f"cannot be read ({error})") from None
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise _unknown(folder, f"cannot be read ({why})") from None
             found |= known[1]
         return frozenset(found)
 
-    def _leftovers(self, needed: frozenset[str]) -> Iterator[Path]:
+    def _leftovers(self, needed: frozenset[str] | None) -> Iterator[Path]:
         store = self._store()
         yield from store.leftovers()
         for key, folder in stages_with_checkpoints(store.checkpoints):
             # A run that asks for the stage meanwhile begins it anew: no result is lost.
-            if key not in needed and not store.has(key):
+            if needed is not None and key not in needed and not store.has(key):
                 yield folder
         yield from (path for path, age in trash.deleted(self.home) if age > trash.UNDO)
         yield from half_imported(self.home)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.jobs.events import EXACT, LAST
 from engine.jobs.home import read_plain
 from engine.jobs.stage_warnings import parse_warnings
 
 DONE = "DONE.json"
+LATEST = (1 << 63) - 1  # nanoseconds that a file's time may have
+LONGEST = 1e12  # seconds, and training-epoch equivalents
+NAME, LINE, STORY = 500, 10_000, 100_000  # characters of a name, of a title, of a reason
 ARTIFACT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")  # a file of an object
 
 
@@ -68,18 +71,19 @@ def parse_record(raw: Any) -> Record:
     for name, entry in _table(raw["files"]).items():
         if not ARTIFACT.fullmatch(name):
             raise ValueError(f"artifact name {name!r}")
-        files[name] = Artifact(_str(entry["sha256"]), int(entry["size"]), int(entry["mtime_ns"]))
+        size, time = _whole(entry["size"], EXACT), _whole(entry["mtime_ns"], LATEST, -LATEST)
+        files[name] = Artifact(_str(entry["sha256"], 64), size, time)
     return Record(
-        key=_str(raw["key"]),
-        kind=_str(raw["kind"]),
-        title=_str(raw["title"]),
+        key=_str(raw["key"], 64),
+        kind=_str(raw["kind"], 40),
+        title=_str(raw["title"], LINE),
         files=files,
-        seconds=_number(raw["seconds"]),
-        tee=_number(raw["tee"]),
-        attempt=int(raw["attempt"]),
-        host=_str(raw["host"]),
-        created=_number(raw["created"]),
-        na=None if raw.get("na") is None else _str(raw["na"]),
+        seconds=_number(raw["seconds"], LONGEST),
+        tee=_number(raw["tee"], LONGEST),
+        attempt=_whole(raw["attempt"], EXACT),
+        host=_str(raw["host"], NAME),
+        created=_number(raw["created"], LAST),
+        na=None if raw.get("na") is None else _str(raw["na"], STORY),
         env=_table(raw.get("env", {})),
         config=_table(raw.get("config", {})),
         inputs=_table(raw.get("inputs", {})),
@@ -88,22 +92,27 @@ def parse_record(raw: Any) -> Record:
     )
 
 
-def _str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"not a string: {value!r}")
+def _str(value: Any, most: int) -> str:
+    if not isinstance(value, str) or len(value) > most:
+        raise TypeError(f"no text of at most {most:,} characters: {repr(value)[:60]}")
     return value
 
 
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"not a finite number: {value!r}")
-    return number
+def _number(value: Any, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(f"no number from 0 to {most:g}: {repr(value)[:60]}")
+    return float(value)
+
+
+def _whole(value: Any, most: int, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"no whole number from {least} to {most}: {repr(value)[:60]}")
+    return value
 
 
 def _step(value: Any) -> int | None:
-    if value is not None and (type(value) is not int or not 0 <= value < 1 << 53):
-        raise ValueError(f"not a step: {value!r}")
+    if value is not None and (type(value) is not int or not 0 <= value <= EXACT):
+        raise ValueError(f"not a step: {repr(value)[:60]}")
     return value
 
 

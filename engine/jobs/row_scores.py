@@ -11,10 +11,10 @@ without models leave out, and if M < P it is lost which of these the scores belo
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from engine.jobs import bounded_json
 from engine.jobs.store import Damaged
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ def read_row_scores(run: Run, key: str) -> RowScores | None:
 def _named(run: Run, key: str) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
     """rows and scored of score_rows.json; the file may be a stranger's."""
     try:
-        told = json.loads(run.store.open_verified(key, SCORE_ROWS))
+        told = bounded_json.parse(run.store.open_verified(key, SCORE_ROWS))
         rows, scored = _indices(told["rows"]), _indices(told["scored"])
-    except (Damaged, KeyError, TypeError, ValueError, RecursionError):
+    except (Damaged, KeyError, TypeError, ValueError):
         return None, None
     if rows is None or (scored is not None and (scored >= len(rows)).any()):
         return None, None

@@ -4,10 +4,10 @@ again; of stages that have no result (yet), from the events of their latest atte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from engine.jobs import bounded_json
 from engine.jobs.events import kind_of_event
 from engine.jobs.records import Record
 from engine.jobs.runs import ATTEMPT, Run
@@ -60,9 +60,9 @@ def warnings_of_attempt(folder: Path) -> tuple[str, ...]:
 
 def _of_report(store: Store, key: str) -> tuple[str, ...]:
     try:
-        report = json.loads(store.open_verified(key, "data.json"))["report"]
+        report = bounded_json.parse(store.open_verified(key, "data.json"))["report"]
         return distinct(text for text in warnings_in(report) if isinstance(text, str))
-    except (Damaged, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (Damaged, ValueError, TypeError, KeyError, AttributeError):
         return ()  # of an even older version, or not of ours
 
 

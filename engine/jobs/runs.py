@@ -23,13 +23,14 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.jobs import bounded_json
 from engine.jobs.backends.jobs import JobsState, submissions
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, make_private, write_atomic, write_json
@@ -50,6 +51,13 @@ ENDS: tuple[RunState, ...] = ("done", "failed", "stopped", "paused")  # of a ses
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 ATTEMPT = re.compile(r"[0-9a-f]{16}\.[0-9a-z]{1,20}")
 IMPORTED = "imported.json"
+# What reading one run of a list may raise, whatever its files say: it gets a line that says why, and
+# the others theirs. BadInput is what is expected; the others are what nobody has thought of.
+NOT_SHOWN = (BadInput, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+             RecursionError, AssertionError)  # fmt: skip
+NAMED = 10  # runs that a message names
+LONGEST = 1_000  # characters of a reason
+MADE = 10.0  # seconds that making a run's folder takes at the very most
 
 
 @dataclass(frozen=True)
@@ -76,29 +84,45 @@ class Run:
     @cached_property
     def imported(self) -> dict[str, Any] | None:
         """Where a run comes from that was not computed here: `run` and `host`; else None."""
-        if not (self.folder / IMPORTED).exists():
+        if not os.path.lexists(self.folder / IMPORTED):
             return None
-        try:
-            return {"run": self.id, "host": "another machine"} | self._json(IMPORTED)
-        except BadInput:
-            return {"run": self.id, "host": "another machine"}
+        from engine.jobs import schema
+
+        unknown = {"run": self.id, "host": "another machine"}
+        with contextlib.suppress(BadInput):
+            found = self._json(IMPORTED)
+            if schema.fits(schema.IMPORTED, found):
+                return unknown | found
+        return unknown
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """run.json. Raises BadInput if it cannot be read."""
-        return self._json("run.json")
+        """run.json. Raises BadInput if it cannot be read, or could not be shown."""
+        from engine.jobs import schema
+
+        facts = self._json("run.json")
+        version = facts.get("v")
+        if isinstance(version, int) and version > schema.FORMAT:
+            by = strip_control(str(facts.get("chelate") or f"format {version}"))[:40]
+            raise BadInput(f"run {self.id}: was written by a newer chelate ({by}).")
+        self._fitting(schema.RUN, facts, "run.json")
+        return facts
 
     @cached_property
     def plan(self) -> Plan:
         """Raises BadInput if plan.json cannot be read."""
+        from engine.jobs import schema
         from engine.spec.planned import Plan
 
+        found = self._json("plan.json")
+        self._fitting(schema.PLAN, found, "plan.json")
+        return Plan.from_json(found)
+
+    def _fitting(self, check: Callable[[Any], None], value: Any, name: str) -> None:
         try:
-            return Plan.from_json(self._json("plan.json"))
-        except (KeyError, TypeError) as error:
-            raise BadInput(
-                f"run {self.id}: plan.json was written by another version: {error}."
-            ) from None
+            check(value)
+        except ValueError as error:
+            raise BadInput(f"run {self.id}: {name} cannot be shown: {error}.") from None
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -144,12 +168,13 @@ class Run:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            told = json.loads((self.folder / name).read_bytes())
+            found = bounded_json.read(self.folder / name)
         except (OSError, ValueError) as error:
-            raise BadInput(f"run {self.id}: {name} cannot be read: {error}.") from None
-        if not isinstance(told, dict):
+            why = getattr(error, "strerror", None) or error
+            raise BadInput(f"run {self.id}: {name} cannot be read: {why}.") from None
+        if not isinstance(found, dict):
             raise BadInput(f"run {self.id}: {name} holds no table.")
-        return told
+        return found
 
     # --- state -----------------------------------------------------------------------------------
 
@@ -160,7 +185,7 @@ class Run:
 
     def _on_cluster(self) -> tuple[JobsState | None, str]:
         """How the latest submission to a cluster stands; None unless that is the latest word."""
-        if not (self.folder / "slurm").exists() or (self.folder / "session.json").exists():
+        if not _there(self.folder / "slurm") or _there(self.folder / "session.json"):
             return None, ""
         found = submissions(self.folder)
         return found[-1].state(Order.STOP.given(self.folder)) if found else (None, "")
@@ -181,11 +206,13 @@ class Run:
 
     def session(self) -> dict[str, Any]:
         """How the last session ended; {} if none ever did."""
+        from engine.jobs import schema
+
         try:
-            told = json.loads((self.folder / "session.json").read_bytes())
+            found = bounded_json.read(self.folder / "session.json", bounded_json.SMALL)
         except (OSError, ValueError):
             return {}
-        return told if isinstance(told, dict) else {}
+        return found if schema.fits(schema.SESSION, found) else {}
 
     def state(self) -> RunState:
         if self.supervised_here():
@@ -198,7 +225,7 @@ class Run:
             return outcome  # type: ignore[no-any-return]
         if Order.PAUSE.given(self.folder):
             return "paused"
-        return "lost" if self.events.exists() else "queued"
+        return "lost" if _there(self.events) else "queued"
 
     def reason(self) -> str:
         """Why it is in its state, in one line for people; "" where nothing need be said."""
@@ -208,11 +235,11 @@ class Run:
             return orders[0].told if orders else ""
         cluster, why = self._on_cluster()
         if cluster is not None:
-            return " ".join(strip_control(why).split())
+            return _line(why)
         told = str(self.session().get("reason") or "")
         if state in ("lost", "paused") and not told:
             told = self._lost()
-        return " ".join(strip_control(told).split())
+        return _line(told)
 
     def _lost(self) -> str:
         """What became of a supervisor that did not say how it ended."""
@@ -230,6 +257,8 @@ class Run:
 
     def exits(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         """Stage key → exit.json of its latest attempt in this run; of `keys` only, if given."""
+        from engine.jobs import schema
+
         latest: dict[str, dict[str, Any]] = {}
         # A large run has thousands of attempts, few of which matter.
         starts = None if keys is None else {key[:16] for key in keys}
@@ -237,11 +266,12 @@ class Run:
             if starts is not None and folder.name.partition(".")[0] not in starts:
                 continue
             try:
-                told = json.loads(Path(folder.path, "exit.json").read_bytes())
-                key = str(told["stage"])
-                if key not in latest or latest[key]["attempt"] < told["attempt"]:
-                    latest[key] = told
-            except (OSError, ValueError, KeyError, TypeError):
+                found = bounded_json.read(f"{folder.path}/exit.json", bounded_json.SMALL)
+                schema.EXIT(found)
+                key = found["stage"]
+                if key not in latest or latest[key]["attempt"] < found["attempt"]:
+                    latest[key] = found
+            except (OSError, ValueError, KeyError):
                 continue
         return latest
 
@@ -250,7 +280,7 @@ class Run:
         for folder in self.attempts():
             path = Path(folder.path, "exit.json")
             with contextlib.suppress(OSError, ValueError, AttributeError):
-                if json.loads(path.read_bytes()).get("outcome") == "failed":
+                if bounded_json.read(path, bounded_json.SMALL).get("outcome") == "failed":
                     path.rename(path.with_name("exit.before.json"))
 
     def attempts(self) -> list[os.DirEntry[str]]:
@@ -358,21 +388,83 @@ def find(home: Home, word: str) -> Run:
     """The run called `word`, or the only one whose id starts with it. Raises BadInput."""
     ids = [run.id for run in every(home)]
     if word in ids:
-        return Run(home, word)
+        return _readable(Run(home, word))
     matches = [name for name in ids if name.startswith(word)] if ID.fullmatch(word) else []
     if len(matches) == 1:
-        return Run(home, matches[0])
+        return _readable(Run(home, matches[0]))
     if matches:
-        raise BadInput(f"run {word!r} is ambiguous: {', '.join(sorted(matches))}.")
+        named = ", ".join(sorted(matches)[:NAMED])
+        more = f" and {len(matches) - NAMED:,} more" if len(matches) > NAMED else ""
+        raise BadInput(f"run {word!r} is ambiguous: {named}{more}.")
     if not ids:
         raise BadInput(f"no runs in {home.root}: start one with `chelate run quickstart`.")
     raise BadInput(unknown("run", word, ids))
 
 
+def _readable(run: Run) -> Run:
+    """Raises BadInput for a run that this user may not look into."""
+    if not readable(run):
+        raise BadInput(
+            f"run {run.id}: its folder cannot be read: Permission denied ({run.folder})."
+        )
+    return run
+
+
+def readable(run: Run) -> bool:
+    """Whether this user may look into a run's folder, which may be somebody else's."""
+    return os.access(run.folder, os.R_OK | os.X_OK)
+
+
 def every(home: Home) -> Iterator[Run]:
-    """All runs of a home, latest first."""
-    folders = [
-        p for p in home.runs.glob("*") if (p / "run.json").is_file() and ID.fullmatch(p.name)
-    ]
-    for folder in sorted(folders, key=lambda p: p.stat().st_mtime, reverse=True):
-        yield Run(home, folder.name)
+    """All runs of a home, latest first; also those that cannot be read, or not by this user, and what
+    is left of one that somebody deleted in part. Who shows a list shows each of them as a line."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(home.runs) as folders:
+        for folder in folders:
+            if ID.fullmatch(folder.name) and (time_ := _changed(folder)) is not None:
+                found.append((time_, folder.name))
+    for _, name in sorted(found, key=lambda pair: pair[0], reverse=True):
+        yield Run(home, name)
+
+
+def listed(run: Run) -> bool:
+    """Whether there is a run, or what is left of one, that a list shows."""
+    return _changed(run.folder) is not None
+
+
+def _changed(folder: os.DirEntry[str] | Path) -> float | None:
+    """When a run's folder last changed; None of one that is none, or not yet."""
+    changed = None
+    try:
+        changed = folder.stat().st_mtime
+        Path(folder, "run.json").stat()
+    except PermissionError:
+        return time.time() if changed is None else changed
+    except OSError as error:
+        # run.json comes last: half a run is one being made, or one that was deleted in part.
+        if changed is None or not isinstance(error, FileNotFoundError):
+            return None
+        parts = (Path(folder, name) for name in ("plan.json", "experiment.toml"))
+        halved = any(map(os.path.lexists, parts)) and abs(time.time() - changed) > MADE
+        return changed if halved else None
+    return changed
+
+
+def why_not_shown(error: BaseException) -> str:
+    """Why a run is a line without facts, for people."""
+    if isinstance(error, BadInput):
+        return _line(str(error))
+    if isinstance(error, OSError):
+        return _line(f"cannot be read: {error.strerror or error}")
+    return _line(f"cannot be shown: {type(error).__name__}: {error}")
+
+
+def _there(path: Path) -> bool:
+    """Whether there is such a file, as far as this user may know."""
+    return os.path.exists(path)  # noqa: PTH110 (which raises where a folder is somebody else's)
+
+
+def _line(text: str) -> str:
+    """One line for people, safe to print."""
+    line = " ".join(strip_control(text[: 2 * LONGEST]).split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"

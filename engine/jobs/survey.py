@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.jobs import bounded_json, schema
 from engine.jobs.records import Record
 from engine.jobs.row_scores import RowScores, read_row_scores
 from engine.jobs.runs import Run
@@ -14,6 +14,8 @@ from engine.jobs.store import Damaged, Store
 
 if TYPE_CHECKING:
     from engine.spec.planned import Plan, Stage
+
+Outcome = Literal["ok", "n/a", "diverged", "failed", "missing"]
 
 
 @dataclass(frozen=True)
@@ -69,33 +71,57 @@ class RunReader:
         self.run = run
         self.exits = run.exits()
 
-    def outcome(
-        self, key: str
-    ) -> tuple[Literal["ok", "n/a", "diverged", "failed", "missing"], str]:
+    def outcome(self, key: str) -> tuple[Outcome, str]:
         """Of an audit stage: its own, or that of the first input on the way that has no result."""
+        found: dict[str, tuple[Outcome, str]] = {}
+        opened: set[str] = set()
+        pending = [key]
+        while pending:  # a plan may be thousands of stages deep, and each has many ways to it
+            at = pending[-1]
+            if at not in opened:
+                opened.add(at)
+                if ended := self._ended(at):
+                    found[at] = ended
+            if at in found:
+                pending.pop()
+                continue
+            stage = self.run.plan.stages[at]
+            sources = [*stage.inputs.values(), *stage.after]
+            open_ = next((source for source in sources if source not in found), None)
+            if open_ is None:
+                found[at] = "missing", "not computed"
+            elif open_ in opened:  # only a plan that nobody checked goes round in circles
+                found[at] = "missing", "its plan goes round in circles"
+            else:
+                pending.append(open_)
+                continue
+            for source in sources:
+                outcome, reason = found.get(source, ("missing", ""))
+                # A failed predecessor segment fails this one, and so does one that diverged; one
+                # that was n/a was only too short.
+                if outcome in ("failed", "diverged") or (
+                    outcome == "n/a" and source in stage.inputs.values()
+                ):
+                    found[at] = outcome, reason
+                    break
+        return found[key]
+
+    def _ended(self, key: str) -> tuple[Outcome, str] | None:
+        """Of a stage itself; None where it has not ended, and those before it may say why."""
         record = self.run.store.record(key)
-        stage = self.run.plan.stages[key]
         if record is not None:
             if record.na is not None:
                 return "n/a" if record.diverged is None else "diverged", record.na
             try:
-                if stage.kind == "audit":
+                if self.run.plan.stages[key].kind == "audit":
                     self.measurements(key)
             except Damaged:
                 return "missing", "damaged in the store: run again"
             return "ok", ""
         exit_ = self.exits.get(key)
         if exit_ is not None and exit_.get("outcome") == "failed":
-            return "failed", str(exit_.get("reason", ""))
-        for source in [*stage.inputs.values(), *stage.after]:
-            outcome, reason = self.outcome(source)
-            # A failed predecessor segment fails this one, and so does one that diverged; one that
-            # was n/a was only too short.
-            if outcome in ("failed", "diverged") or (
-                outcome == "n/a" and source in stage.inputs.values()
-            ):
-                return outcome, reason
-        return "missing", "not computed"
+            return "failed", str(exit_.get("reason") or "")
+        return None
 
     def divergence(self, key: str) -> str:
         """Where the steps behind an audit diverged: "step 120"; "step 7 of train gaussian s3" where
@@ -115,20 +141,26 @@ class RunReader:
         return ""
 
     def measurements(self, key: str) -> dict[str, float | None]:
-        told = json.loads(self.run.store.open_verified(key, "measurements.json"))
-        return dict(told["metrics"])
+        """Raises Damaged."""
+        name = "measurements.json"
+        try:
+            found = bounded_json.parse(self.run.store.open_verified(key, name))
+            schema.MEASUREMENTS(found)
+        except ValueError as problem:
+            raise Damaged(key, name) from problem
+        return dict(found["metrics"])
 
     def row_scores(self, key: str) -> RowScores | None:
         """Of an audit that scores single rows; None where nothing of them can be read."""
         return read_row_scores(self.run, key)
 
     def told(self, key: str, name: str) -> dict[str, Any] | None:
-        """A JSON artifact, or None where it is absent or damaged."""
+        """A JSON artifact, or None where it is absent or damaged, or says what no stage does."""
         try:
-            found = json.loads(self.run.store.open_verified(key, name))
+            found = bounded_json.parse(self.run.store.open_verified(key, name))
         except (Damaged, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return found if schema.fits(schema.ARTIFACTS.get(name, schema.free), found) else None
 
     def cost(self, keys: tuple[str, ...]) -> tuple[float, float]:
         """(TEE, seconds) of some stages, as stored when they were computed."""

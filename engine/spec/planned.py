@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Config = dict[str, Any]
 HEAVY = ("craft", "train", "unlearn", "audit", "trial")  # bytes depend on torch, device and threads
+ROLES = ("none", "retrain", "retrain-fresh", "retrain-known", "unlearn")  # of a cell
 REPORTS, PINS = "reports", "pins"  # the keys of a plan's JSON that name no run
 
 

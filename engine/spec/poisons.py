@@ -75,6 +75,7 @@ def write_poison(
     """Write a new folder and read it back. Raises BadInput if it exists or makes no sense."""
     from safetensors.numpy import save
 
+    check_poison(PoisonFolder(folder, dict(manifest), dict(arrays), ""))
     try:
         folder.mkdir(parents=True)
         (folder / TENSORS).write_bytes(save(dict(arrays)))
@@ -103,9 +104,14 @@ def read_poison(folder: Path) -> PoisonFolder:
     except (SafetensorError, ValueError, TypeError, KeyError, OverflowError):
         raise BadInput(f"poison {folder}: {TENSORS} is not a safetensors file.") from None
     found = PoisonFolder(folder, manifest, arrays, hashlib.sha256(told + content).hexdigest())
+    check_poison(found)
+    return found
+
+
+def check_poison(found: PoisonFolder) -> None:
+    """Look through what a folder holds, or would. Raises BadInput, naming what is wrong."""
     _check_manifest(found)
     _check_arrays(found)
-    return found
 
 
 def _content(folder: Path, name: str, most: int) -> bytes:

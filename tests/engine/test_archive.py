@@ -354,7 +354,7 @@ def test_content_that_fits_the_archive_but_not_its_done_json(
     record["key"] = KEY
     changed = files | {done: json.dumps(record).encode()}
     refused(home, write(tmp_path / "c", changed), "another object's")
-    stray = files | {f"objects/{KEY}/DONE.json": files[done]}
+    stray = files | {f"objects/{KEY}/DONE.json": json.dumps(record).encode()}
     refused(home, write(tmp_path / "d", stray), "plan does not name")
 
 
@@ -368,11 +368,11 @@ def test_content_that_fits_the_archive_but_not_its_done_json(
             lambda p: p["cells"][0].update(key=KEY),
             "names stages that it does not have",
         ),
-        ("plan.json", lambda p: p["stages"][0].update(title=7), "valid string"),
+        ("plan.json", lambda p: p["stages"][0].update(title=7), "must be text"),
         ("plan.json", lambda p: p["stages"][0].update(key="../../x"), "64 hexadecimal digits"),
-        ("plan.json", lambda p: p["cells"][0].update(budget="x"), "valid number"),
+        ("plan.json", lambda p: p["cells"][0].update(budget="x"), "must be a number"),
         ("plan.json", lambda p: p["cells"][0].update(more=1), "another version"),
-        ("plan.json", lambda p: p.pop("stages"), "another version"),
+        ("plan.json", lambda p: p.pop("stages"), "stages is missing"),
         ("run.json", lambda p: p.update(created="now"), "when it was created"),
         ("run.json", lambda p: p.update(created=[]), "when it was created"),
     ],
@@ -549,14 +549,14 @@ def dying(real):
         return real(*args, **options)
     return wrapped
 
-for name in ("_manifest", "_write", "_check", "_appear", "write_json"):
+for name in ("_write", "_appear", "write_json"):
     setattr(imports, name, dying(getattr(imports, name)))
 imports.os.sync = dying(lambda: None)
 imports.import_run(Home(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("survives", [0, 2, 50, 194, 197, 199])
+@pytest.mark.parametrize("survives", [0, 2, 50, 192, 195, 196])
 def test_killed_midway_nothing_is_there_and_the_next_gc_clears_it(
     home: Home, packed: Path, survives: int
 ) -> None:
