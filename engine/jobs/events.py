@@ -251,6 +251,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     for name, types in _ENVELOPE.items():
         if not isinstance(event.get(name), types):
             return None
+    if not isinstance(event["data"].get("key", ""), str):
+        return None  # the stage it is about: everybody looks that up
     return event if 0 <= event["t"] < LAST else None
 
 
