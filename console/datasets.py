@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.data_page import WIDTH, page, title
-from console.output import console, say, say_json
+from console.output import console, say, say_json, say_written
 from console.pictures import (
     ACROSS,
     MOST_SHOWN,
@@ -29,6 +29,7 @@ from engine.spec.component import Data, DataInfo
 from engine.spec.data_line import indexed, sound
 from engine.spec.errors import BadInput
 from engine.spec.keys import canonical
+from engine.spec.outputs import is_stdout
 from engine.spec.plan import Planner
 from engine.spec.poisons import raw_space
 from engine.spec.presets import load, locate, settings, shipped
@@ -68,9 +69,13 @@ def show_data(
     home: Path | None,
     out: Path | None,
     as_json: bool,
+    force: bool = False,
 ) -> None:
     """Raises BadInput for anything wrong; nothing is written but `out`."""
-    check_png(out)
+    check_png(out, force)
+    only_picture = out is not None and is_stdout(out)
+    if only_picture and as_json:
+        raise BadInput("--out - and --json: standard output holds one document; leave one away.")
     place = Home(resolve_home(home))
     run = _run_named(word, place)
     if run is not None and overrides:
@@ -83,12 +88,12 @@ def show_data(
         origin = {"run": run.id} if run is not None else {"preset": str(locate(word))}
         data = [told.one.to_json() | {"source": told.source} for told in found]
         say_json(origin | {"data": data})
-    else:
+    elif not only_picture:
         _print(found)
     if out is not None and drawn is not None:
-        save_png(drawn, out)
+        save_png(drawn, out, force)
         if not as_json:
-            say(str(out))
+            say_written(out)
 
 
 def _print(found: Sequence[Told]) -> None:

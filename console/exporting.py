@@ -20,6 +20,7 @@ from engine.results.figures import write
 from engine.results.tables import exported, to_csv, to_latex, to_markdown
 from engine.results.tuning import to_markdown as tuning_markdown
 from engine.spec.errors import BadInput
+from engine.spec.outputs import ANOTHER, check_output, write_output
 
 FORMS = {
     "csv": "every row as CSV",
@@ -34,18 +35,28 @@ FORMS = {
 }
 
 
-def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> None:
-    """Write one of FORMS to a new file. Raises BadInput, and FileExistsError if it exists."""
+def written_as(form: str, path: Path) -> Path:
+    """The name that `export` gives a file: a figure's says what it is."""
+    ending = form.partition(".")[2]
+    return path.with_suffix(f".{ending}") if ending and path.name and not path.suffix else path
+
+
+def check(form: str, path: Path) -> None:
+    """Raises BadInput where `export` would not put a new file."""
+    check_output(written_as(form, path), otherwise=ANOTHER)
+
+
+def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> Path:
+    """Write one of FORMS to a new file, and say which. Raises BadInput."""
     kind, _, ending = form.partition(".")
+    path = written_as(form, path)
+    check_output(path, otherwise=ANOTHER)
     if ending:
         panels = panels_of(kind, found)
         if not panels:
             raise BadInput(f"there is nothing to draw for {FORMS[form]}.")
-        if path.exists():
-            raise FileExistsError(f"{path} exists")
-        figure = figure_of(panels)
-        write(figure, path if path.suffix else path.with_suffix(f".{ending}"))
-        return
+        write(figure_of(panels), path, otherwise=ANOTHER)
+        return path
     if form == "json":
         told = {
             "runs": [run.id for run in found],
@@ -64,5 +75,5 @@ def export(form: str, path: Path, found: Sequence[Run], rows: Sequence[Row]) -> 
             text += warnings_markdown(found) + margins.to_markdown(margins.audits_of(found))
         if form == "tex":
             text += margins.to_latex(margins.audits_of(found))
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
+    write_output(path, text, otherwise=ANOTHER)
+    return path

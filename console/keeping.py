@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -133,17 +134,25 @@ def verify(run_id: str | None, home: Path | None, repair: bool, as_json: bool) -
     place = Home(resolve_home(home))
     run = runs.find(place, run_id) if run_id is not None else None
     stores = [run.store] if run else [Store(place.store), *_imported(place)]
-    hidden = [] if run else [one.id for one in runs.every(place) if not runs.readable(one)]
     wanted = None if run is None else set(run.plan.stages)
     checked, damaged = 0, []
+    unreadable = _unlisted(place) if run is None else []
+    if run is None:
+        private = [one for one in runs.every(place) if not runs.readable(one)]
+        unreadable += [(one.folder, "no access to this run") for one in private]
     for store in stores:
-        for key in sorted(store.stored()):
-            if wanted is not None and key not in wanted:
-                continue
+        unreadable += store.unlisted()
+        for key in sorted(wanted if wanted is not None else store.stored()):
             state = store.check(key, deep=True)
+            if state != "ok" and (why := store.barred(key)):
+                unreadable.append((store.path(key), why))  # whole or damaged, nobody can say
+                continue
             checked += state != "absent"  # else it went while we looked
             if state == "damaged":
                 damaged.append(_Damaged(store, key))
+    if not as_json:
+        for path, why in unreadable:
+            say(f"cannot be read: {path}: {why}")
     for one in damaged:
         if repair:
             one.repair()
@@ -152,17 +161,28 @@ def verify(run_id: str | None, home: Path | None, repair: bool, as_json: bool) -
     left = [one for one in damaged if not one.repaired]
     if as_json:
         told = [{"key": one.key, "title": one.title, "repaired": one.repaired} for one in damaged]
-        say_json(
-            {"home": str(place.root), "checked": checked, "damaged": told, "unreadable": hidden}
-        )
+        barred = [{"path": str(path), "reason": why} for path, why in unreadable]
+        document = {"home": str(place.root), "checked": checked, "damaged": told}
+        say_json(document | {"unreadable": barred})
     else:
         whole = checked - len(damaged)
         say(f"{checked} results checked: {whole} whole, {len(damaged)} damaged.")
+        if unreadable:
+            say("Of what cannot be read nobody knows whether it is whole.")
         if left and not repair:
             say("--repair takes the damaged ones away; the next run computes them again.")
-    for name in hidden:
-        complain(f"chelate: run {name} cannot be read by this user; what it holds was not checked.")
-    return UNWHOLE if left or hidden else 0
+    return UNWHOLE if left or unreadable else 0
+
+
+def _unlisted(place: Home) -> list[tuple[Path, str]]:
+    """The folder of runs, where imported ones have their results, if nobody can look into it."""
+    try:
+        os.listdir(place.runs)  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [(place.runs, error.strerror or str(error))]
+    return []
 
 
 def _imported(place: Home) -> Iterator[Store]:

@@ -6,21 +6,30 @@ would command the terminal.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from console.characters import in_ascii
 from engine.jobs.events import CONTROLS, strip_control
 from engine.spec.errors import BadInput
+from engine.spec.outputs import is_stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SURROGATES = re.compile("[\ud800-\udfff]")  # of names that are not UTF-8
+OF_THE_MACHINE = frozenset(
+    {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE,
+     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG, errno.ENAMETOOLONG,
+     errno.ELOOP, errno.ENOLCK, errno.ETIMEDOUT}
+)  # fmt: skip
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
 
 
@@ -31,6 +40,12 @@ def writes_ascii() -> bool:
 
 def say(text: str = "") -> None:
     sys.stdout.write(strip_control(text) + "\n")
+
+
+def say_written(path: Path) -> None:
+    """Name a file that was written; of standard output nothing is said, it holds the file."""
+    if not is_stdout(path):
+        say(str(path))
 
 
 def say_json(value: Any) -> None:
@@ -91,11 +106,17 @@ def _in_ascii(console: Console, shown: Any) -> Any:
 
 @contextmanager
 def bad_input_ends() -> Iterator[None]:
-    """Print what is wrong with the user's input and exit with code 2."""
+    """Print what is wrong with the user's input, or with the machine, and exit with code 2."""
     try:
         yield
     except BadInput as error:
         end_badly(str(error))
+    except OSError as error:
+        # Of the machine, not of a mistake of ours: nobody is helped by where it was noticed.
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        told = error.strerror or os.strerror(error.errno)
+        end_badly(f"{os.fsdecode(error.filename)}: {told}." if error.filename else f"{told}.")
 
 
 def end_badly(message: str) -> NoReturn:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from console.keeping import size_of, told_size
-from console.output import say, say_json
+from console.output import complain, say, say_json
 from console.steering import found
 from engine.jobs.events import strip_control
 from engine.jobs.home import Home, resolve_home
+from engine.spec.errors import BadInput
+from engine.spec.outputs import is_stdout
 
 
 def export_run(
@@ -16,6 +18,8 @@ def export_run(
 ) -> None:
     from engine.jobs.archive import export
 
+    if is_stdout(file) and as_json:
+        raise BadInput("- and --json: standard output holds one document; leave one away.")
     run = found(run_id, home)
     packed = export(run, file, models=models, force=force)
     if as_json:
@@ -23,7 +27,8 @@ def export_run(
         say_json(told | {"bytes": packed.size, "models": models})
         return
     what = "with every artifact" if models else "measurements and story, without models"
-    say(f"{packed.path}: run {run.id}, {packed.files} files ({what}), {told_size(packed.size)}")
+    tell = complain if is_stdout(file) else say  # standard output holds the archive
+    tell(f"{packed.path}: run {run.id}, {packed.files} files ({what}), {told_size(packed.size)}")
 
 
 def take_in(file: Path, home: Path | None, max_size: str | None, as_json: bool) -> None:

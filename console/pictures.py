@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.spec.errors import BadInput
+from engine.spec.outputs import check_output, is_stdout, write_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,11 +39,13 @@ class Sheet:
     target: Picture | None = None
 
 
-def check_png(out: Path | None) -> None:
+def check_png(out: Path | None, force: bool = False) -> None:
     """Raises BadInput where a sheet cannot be written, before anything is read for it."""
-    if out is not None and (out.suffix.lower() != ".png" or out.exists()):
-        problem = "exists already" if out.exists() else "must end in .png"
-        raise BadInput(f"{out}: {problem}.")
+    if out is None:
+        return
+    if not is_stdout(out) and out.suffix.lower() != ".png":
+        raise BadInput(f"{out}: must end in .png.")
+    check_output(out, force=force)
 
 
 def picture(image: NDArray[Any]) -> Picture:
@@ -56,7 +60,7 @@ def picture(image: NDArray[Any]) -> Picture:
     return np.clip(channels.transpose(1, 2, 0).astype(np.float64), 0, 1)
 
 
-def save_png(drawn: Sheet, path: Path) -> None:
+def save_png(drawn: Sheet, path: Path, force: bool = False) -> None:
     """A contact sheet: a row for each poisoned one, the target above. Raises BadInput."""
     import numpy as np
     from PIL import Image
@@ -71,10 +75,9 @@ def save_png(drawn: Sheet, path: Path) -> None:
             top, left = (n * (s * zoom + gap) + gap for n, s in ((down, height), (across, width)))
             large = one.repeat(zoom, 0).repeat(zoom, 1)
             page[top : top + height * zoom, left : left + width * zoom] = large
-    try:
-        Image.fromarray((page * 255).round().astype(np.uint8)).save(path)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}.") from None
+    content = io.BytesIO()
+    Image.fromarray((page * 255).round().astype(np.uint8)).save(content, "PNG")
+    write_output(path, content.getvalue(), force=force)
 
 
 def pictures_in_text(drawn: Sheet) -> list[Any]:

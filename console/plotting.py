@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from console.charts import NEUTRAL, Options, Series, fit, looks
 from console.charts.raster import render
 from console.comparing import read_scores, rows_of
-from console.output import say, writes_ascii
+from console.output import say, say_written, writes_ascii
 from console.viewmodel import elided
 from engine.jobs import runs
 from engine.jobs.events import EventTail
@@ -39,6 +39,7 @@ from engine.results.curves import (
 from engine.results.histogram import text_histogram
 from engine.results.tidy import registered_audits, shown_variants
 from engine.spec.errors import BadInput
+from engine.spec.outputs import check_output
 from engine.spec.planned import Cell
 
 if TYPE_CHECKING:
@@ -49,10 +50,18 @@ Panel = BudgetPanel | LossPanel | ScorePanel
 WIDEST, IN_A_PIPE, HEIGHT = 120, 100, 16  # columns, columns, lines
 
 
-def show_plot(kind: str, run_ids: Sequence[str], home: Path | None, out: Path | None) -> None:
-    """Print the panels, or write them to `out`. Raises BadInput where there is nothing to show."""
+def show_plot(
+    kind: str, run_ids: Sequence[str], home: Path | None, out: Path | None, force: bool = False
+) -> None:
+    """Print the panels, or write them to `out`. Raises BadInput where there is nothing to show, and
+    where `out` cannot be a new figure."""
     if kind not in get_args(Kind):
         raise BadInput(f"plot {kind}: must be one of {', '.join(get_args(Kind))}.")
+    if out is not None:
+        from engine.results.figures import form_of
+
+        form_of(out)
+        check_output(out, force=force)
     place = Home(resolve_home(home))
     found = [runs.find(place, word) for word in run_ids]
     panels = panels_of(kind, found)
@@ -61,8 +70,8 @@ def show_plot(kind: str, run_ids: Sequence[str], home: Path | None, out: Path | 
     if out is not None:
         from engine.results.figures import write
 
-        write(figure_of(panels), out)
-        say(str(out))
+        write(figure_of(panels), out, force=force)
+        say_written(out)
         return
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else IN_A_PIPE
     ascii_only = writes_ascii()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console.output import console, say, say_json
+from console.output import console, say, say_json, say_written
 from console.pictures import (
     MOST_SHOWN,
     SHOWN,
@@ -25,6 +25,7 @@ from engine.jobs.runs import Run
 from engine.jobs.store import Damaged
 from engine.spec.component import Attack
 from engine.spec.errors import BadInput
+from engine.spec.outputs import check_folder, is_stdout
 from engine.spec.planned import Stage
 from engine.spec.poisons import (
     GIVES,
@@ -188,7 +189,10 @@ def export_poisons(
     """Write OUT/<attack>-s<seed>-t<unit>/ for each poison, read it back and check its bounds."""
     run = runs.find(Home(resolve_home(home)), run_id)
     told = []
-    for made in poisons_of(run, attack, seed, unit):
+    wanted = poisons_of(run, attack, seed, unit)
+    for made in wanted:
+        check_folder(out / made.folder_name)  # all of them are written, or none
+    for made in wanted:
         written, change = export(made, out / made.folder_name)
         epsilon = written.manifest["bounds"]["epsilon"]
         boxed = written.manifest["bounds"]["unit_box"]
@@ -226,12 +230,16 @@ def export(made: Made, folder: Path) -> tuple[PoisonFolder, float | None]:
     epsilon = manifest["bounds"]["epsilon"]
     if "texts" in manifest:
         return write_poison(folder, tensors, manifest), None
-    written = write_poison(folder, tensors, manifest)
     starts = made.starts()
-    change = None if starts is None else largest_change(written, made.clean("train", starts))
-    if epsilon is not None and change is not None and change > epsilon:
-        written.wrong(f"changes a pixel by {change:g}, more than its bound {epsilon:g}")
-    return written, change
+    change: float | None = None
+
+    def check(read: PoisonFolder) -> None:
+        nonlocal change
+        change = None if starts is None else largest_change(read, made.clean("train", starts))
+        if epsilon is not None and change is not None and change > epsilon:
+            read.wrong(f"changes a pixel by {change:g}, more than its bound {epsilon:g}")
+
+    return write_poison(folder, tensors, manifest, check), change
 
 
 def _manifest(
@@ -305,9 +313,10 @@ def show_poison(
     unit: int | None,
     count: int | None,
     out: Path | None,
+    force: bool = False,
 ) -> None:
     """The first poison that fits: in the terminal, and as a PNG contact sheet where `out` is given."""
-    check_png(out)
+    check_png(out, force)
     run = runs.find(Home(resolve_home(home)), run_id)
     made = poisons_of(run, attack, seed, unit)[0]
     _check_imported(made)
@@ -317,10 +326,13 @@ def show_poison(
         _show_texts(made, texts, min(MOST_SHOWN, count or SHOWN))
         return
     drawn = sheet(made, min(MOST_SHOWN, count or (16 if out else SHOWN)))
+    if out is not None and is_stdout(out):
+        save_png(drawn, out)
+        return
     say(drawn.title)
     if out is not None:
-        save_png(drawn, out)
-        say(str(out))
+        save_png(drawn, out, force)
+        say_written(out)
         drawn.rows[SHOWN:] = []
     for part in pictures_in_text(drawn):
         console().print(part)

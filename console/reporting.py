@@ -6,6 +6,8 @@ inline SVG of the same functions that draw them for paper.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -16,7 +18,7 @@ from console import row_detection
 from console.attack_costs import attack_costs
 from console.comparing import rows_of, tuning_of
 from console.datasets import full_text
-from console.output import say
+from console.output import say_written
 from console.plotting import Panel, figure_of, panels_of
 from console.warnings_view import counted
 from engine.jobs import bounded_json, runs, schema
@@ -24,7 +26,7 @@ from engine.jobs.datasets import data_sets_of
 from engine.jobs.datasets import lines as data_lines
 from engine.jobs.discretion import asked_discreetly, discretion_of
 from engine.jobs.events import strip_control
-from engine.jobs.home import Home, resolve_home, write_atomic
+from engine.jobs.home import Home, open_plain, resolve_home
 from engine.jobs.machines import machines_of, mixed
 from engine.jobs.run_warnings import warnings_of
 from engine.jobs.runs import Run
@@ -37,7 +39,9 @@ from engine.results.tables import COLUMNS, Line, summary
 from engine.results.tidy import Audits, class_names
 from engine.results.tuning import ORACLE, note, table_of
 from engine.spec.errors import BadInput
+from engine.spec.outputs import check_output, is_stdout, write_output
 
+CHARSET = '<meta charset="utf-8">'
 PER_FIGURE = 6  # panels: more would not fit on a printed page
 # Those facts of a poison that are classes.
 CLASS_FACTS = frozenset({"target", "true_class", "adversarial", "first", "second"})
@@ -65,19 +69,45 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .82rem; 
 """
 
 
-def write_report(run_id: str, home: Path | None, out: Path, force: bool = False) -> None:
-    """Write DIR/report.html. Raises BadInput, and never overwrites without `force`."""
-    run = runs.find(Home(resolve_home(home)), run_id)
-    target = out / "report.html"
-    if target.exists() and not force:
-        raise BadInput(f"{target} exists; --force writes a new one in its place.")
-    page = discretion_of(run).places(report(run))
+MARK = re.compile(rb'<meta name="generator" content="chelate report ([^" ]+) ([0-9a-f]{64})">')
+LARGEST = 64 << 20  # bytes of a page that is read to see whose it is
+
+
+def marked(page: str, run_id: str) -> str:
+    """A page that says which run it reports, and the hash of all it holds but for that."""
+    told = hashlib.sha256(page.encode("utf-8", "backslashreplace")).hexdigest()
+    mark = f'<meta name="generator" content="chelate report {run_id} {told}">'
+    return page.replace(CHARSET, CHARSET + mark, 1)
+
+
+def is_own(file: Path, run_id: str) -> bool:
+    """Whether a file is a report of this run as it was written."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, page)
+        with open_plain(file) as opened:
+            content = opened.read(LARGEST) or b""
+    except (OSError, ValueError):
+        return False
+    found = MARK.search(content, 0, 1000)
+    if found is None or found[1] != run_id.encode():
+        return False
+    rest = content[: found.start()] + content[found.end() :]
+    return hashlib.sha256(rest).hexdigest().encode() == found[2]
+
+
+def write_report(run_id: str, home: Path | None, out: Path, force: bool = False) -> None:
+    """Write DIR/report.html. Raises BadInput, and without `force` replaces nothing but what this
+    command wrote there of the same run, and nobody has changed since."""
+    run = runs.find(Home(resolve_home(home)), run_id)
+    target = out if is_stdout(out) else out / "report.html"
+    force = force or is_own(target, run.id)
+    check_output(target, force=force)
+    page = marked(discretion_of(run).places(report(run)), run.id)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{target}: cannot be written: {error.strerror}.") from None
-    say(str(target))
+        raise BadInput(f"{out}: cannot be written: {error.strerror}.") from None
+    write_output(target, page, force=force)
+    say_written(target)
 
 
 def report(run: Run) -> str:
@@ -107,7 +137,7 @@ def report(run: Run) -> str:
     ]
     return (
         "<!DOCTYPE html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
+        f'<html lang="en"><head>{CHARSET}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(part for part in body if part)

@@ -18,6 +18,7 @@ from console.machines_view import machines_document
 from console.output import FAILED, INTERRUPTED, complain, say, say_json
 from console.signals import Requests
 from console.steering import make_sure
+from console.streams import working_on
 from console.warnings_view import NewWarnings, warnings_document
 from engine.jobs import control, runs
 from engine.jobs.backends import dispatch
@@ -77,12 +78,14 @@ def run_preset(
             process = dispatch.start(run, planned.experiment.compute, planned.resources)
             if process is None:
                 return _say_submitted(run, place, as_json)
-            if not as_json:
-                _say_data(run)
-            view = _quiet if as_json else _view(plain)
-            warnings = NewWarnings(lambda: stored_warnings(run.store, found.ok))
-            progress = progress_of(run, found.ok)
-            interrupted = view(run, progress, follower, warnings, Looking(requests, process))
+            # A reader that goes away ends neither the work nor this command, which Ctrl-C ends both of.
+            with working_on(f"Run {run.id} goes on: Ctrl-C stops it, `chelate watch` looks on."):
+                if not as_json:
+                    _say_data(run)
+                view = _quiet if as_json else _view(plain)
+                warnings = NewWarnings(lambda: stored_warnings(run.store, found.ok))
+                progress = progress_of(run, found.ok)
+                interrupted = view(run, progress, follower, warnings, Looking(requests, process))
     state = "done" if found.complete else _outcome(run)
     interrupted = interrupted and state != "done"  # asked too late
     if as_json:

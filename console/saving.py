@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from console.output import complain, say
 from console.planning import parse_seeds
 from engine.jobs import runs
 from engine.jobs.asked import raw_as_written
-from engine.jobs.home import Home, resolve_home, write_atomic
+from engine.jobs.home import Home, resolve_home
 from engine.spec.errors import BadInput
 from engine.spec.experiment import Experiment, written
+from engine.spec.outputs import FORCE, check_output, is_stdout, write_output
 from engine.spec.path_keys import in_words, is_relative
 from engine.spec.presets import (
     HEADER,
@@ -49,7 +51,8 @@ def save_preset(
                 f"chelate: {in_words(place)} = {text!r} is relative: it means another place in "
                 "another working folder."
             )
-    say(f"{file}: `chelate run {command_word(file)}` runs it.")
+    if not is_stdout(file):
+        say(f"{file}: `chelate run {command_word(file)}` runs it.")
 
 
 def raw_of(source: str, home: Home, as_written: bool = False) -> tuple[dict[str, Any], str]:
@@ -73,24 +76,22 @@ def raw_of(source: str, home: Home, as_written: bool = False) -> tuple[dict[str,
     return raw_as_written(run) if as_written else read_toml(path), str(path)
 
 
-def write_preset(experiment: Experiment, file: Path, force: bool = False) -> None:
+def write_preset(
+    experiment: Experiment, file: Path, force: bool = False, otherwise: str = FORCE
+) -> None:
     """Raises BadInput if `file` cannot be written, exists (unless `force`, and chelate wrote it),
     or holds comments of a person, which a written file cannot keep."""
+    if is_stdout(file):
+        write_output(file, to_toml(experiment))
+        return
     if file.suffix != ".toml":
         raise BadInput(f"{file}: a preset's name ends in .toml.")
-    if file.is_dir():
-        raise BadInput(f"{file}: is a folder.")
-    if file.exists():
-        if has_comments(file):
-            raise BadInput(
-                f"{file}: exists and has comments, which would be lost; choose another name."
-            )
-        if not force:
-            raise BadInput(f"{file}: exists; --force replaces it.")
-    try:
-        write_atomic(file, to_toml(experiment))
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be written: {error.strerror}.") from None
+    check_output(file, force=True)  # a plain file, if anything: nothing else is read
+    if os.path.lexists(file) and has_comments(file):
+        raise BadInput(
+            f"{file}: exists and has comments, which would be lost; choose another name."
+        )
+    write_output(file, to_toml(experiment), force=force, otherwise=otherwise)
 
 
 def has_comments(file: Path) -> bool:

@@ -12,10 +12,13 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
 
 from console.characters import in_ascii, wants_ascii
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 WRITE_ERROR = 1
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as a shell tells of a command that a closed pipe ended
@@ -29,6 +32,46 @@ class OutputLost(Exception):
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
         self.number = error.errno
+
+    @property
+    def told(self) -> str:
+        return f"standard output cannot be written: {self}."
+
+    @property
+    def code(self) -> int:
+        return PIPE_CLOSED if self.number == errno.EPIPE else WRITE_ERROR
+
+
+class Bytes(io.BufferedWriter):
+    """Standard output itself. Raises OutputLost where writing fails; while somebody works whose work
+    does not depend on being looked at, says so once and goes on without."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw)
+        self.at_work = ""  # what goes on if this is lost, in words
+        self.lost: OutputLost | None = None
+
+    def write(self, content: ReadableBuffer) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            self._lose(error)
+            return super().write(content)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._lose(error)
+            super().flush()
+
+    def _lose(self, error: OSError) -> None:
+        lost = OutputLost(error)
+        if not self.at_work or self.lost is not None:
+            raise lost from None
+        self.lost = lost
+        let_go_of(self.fileno())
+        sys.stderr.write(f"chelate: {lost.told} {self.at_work}\n")
 
 
 class Output(io.TextIOWrapper):
@@ -66,13 +109,40 @@ def ending_well(command: Callable[[], object]) -> None:
     try:
         try:
             command()
+        except SystemExit as end:
+            if not end.code:  # what the command has to say of itself comes first
+                _admit_loss()
+            raise
         finally:
             sys.stdout.flush()
+        _admit_loss()
     except OutputLost as lost:
-        _let_go_of(1)
+        let_go_of(1)
         if lost.number != errno.EPIPE:
-            sys.stderr.write(f"chelate: standard output cannot be written: {lost}.\n")
-        raise SystemExit(PIPE_CLOSED if lost.number == errno.EPIPE else WRITE_ERROR) from None
+            sys.stderr.write(f"chelate: {lost.told}\n")
+        raise SystemExit(lost.code) from None
+
+
+@contextlib.contextmanager
+def working_on(told: str) -> Iterator[None]:
+    """Meanwhile standard output may be lost: work goes on, `told` says how to look at it and end it;
+    the command's exit code says so in the end."""
+    stream = getattr(sys.stdout, "buffer", None)
+    if not isinstance(stream, Bytes):
+        yield
+        return
+    stream.at_work = told
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        stream.at_work = ""
+
+
+def _admit_loss() -> None:
+    lost = getattr(getattr(sys.stdout, "buffer", None), "lost", None)
+    if lost is not None:
+        raise SystemExit(lost.code)
 
 
 def prepare() -> None:
@@ -89,6 +159,8 @@ def _wrapped(stream: TextIO | None, number: int, kind: type[io.TextIOWrapper]) -
         encoding, line = stream.encoding, stream.line_buffering
         stream.flush()
         raw = stream.detach()
+        if kind is Output:  # what Python runs without buffers has none below the text either
+            raw = Bytes(raw.detach() if isinstance(raw, io.BufferedWriter) else raw)  # type: ignore[arg-type]
     else:  # it was closed, and goes nowhere
         encoding, line = "utf-8", False
         raw = open(number, "wb", closefd=False)  # noqa: SIM115
@@ -105,7 +177,7 @@ def _fill_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
-def _let_go_of(number: int) -> None:
+def let_go_of(number: int) -> None:
     """What is still in a stream goes nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from console.cli.options import CATALOGUE, HomeOption, JsonOption, SetOption, typed_path
+from console.cli.options import (
+    CATALOGUE,
+    ForceOption,
+    HomeOption,
+    JsonOption,
+    SetOption,
+    typed_path,
+)
 from console.cli.root import app
 from console.output import bad_input_ends
 
@@ -56,9 +63,13 @@ def data(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", parser=typed_path, metavar="FILE.png", help="A sheet of pictures, too."
+            "--out",
+            parser=typed_path,
+            metavar="FILE.png",
+            help="A sheet of pictures, too; - is standard output.",
         ),
     ] = None,
+    force: ForceOption = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,7 +86,7 @@ def data(
         if name is not None and name not in registered(Kind.DATA):
             from console.datasets import show_data
 
-            show_data(name, overrides, home, out, as_json)
+            show_data(name, overrides, home, out, as_json, force)
             return
         if overrides or out:
             raise BadInput("--set and --out need a preset or a run.")

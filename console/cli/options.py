@@ -19,15 +19,29 @@ def typed_path(text: str) -> Path:
     from engine.spec.places import expanded
 
     try:
-        return expanded(text)
+        return expanded(_named(text))
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def home_folder(text: str) -> Path:
+    """What --home names. An empty variable of a script must not mean the current folder."""
+    return Path(_named(text))
+
+
+def _named(text: str) -> str:
+    if not text:
+        raise typer.BadParameter("is empty; name a file or folder (the current one is `.`).")
+    return text
 
 
 HomeOption = Annotated[
     Path | None,
     typer.Option(
-        "--home", help="Holds runs/ and store/. Default: $CHELATE_HOME, or the platform's."
+        "--home",
+        parser=home_folder,
+        metavar="PATH",
+        help="Holds runs/ and store/. Default: $CHELATE_HOME, or the platform's.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -59,5 +73,8 @@ ThemeOption = Annotated[
 BellOption = Annotated[
     bool | None,
     typer.Option("--bell/--no-bell", help="Ring and notify (OSC 9) when a run ends."),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace the file, if it is there already.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]

@@ -10,6 +10,7 @@ import typer
 from console.cli.options import (
     RESULTS,
     AttackOption,
+    ForceOption,
     HomeOption,
     JsonOption,
     RunArgument,
@@ -58,8 +59,14 @@ def poison_show(
     rows: Annotated[int | None, typer.Option("--rows", min=1, help="How many to show.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", parser=typed_path, metavar="FILE.png", help="A contact sheet, too."),
+        typer.Option(
+            "--out",
+            parser=typed_path,
+            metavar="FILE.png",
+            help="A contact sheet, too; - is standard output.",
+        ),
     ] = None,
+    force: ForceOption = False,
     home: HomeOption = None,
 ) -> None:
     """Base, poison and difference of a poison's first rows: in the terminal, and as a PNG.
@@ -69,4 +76,4 @@ def poison_show(
     from console.poisons import show_poison
 
     with bad_input_ends():
-        show_poison(run_id, home, attack, seed, target, rows, out)
+        show_poison(run_id, home, attack, seed, target, rows, out, force)

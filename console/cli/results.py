@@ -9,6 +9,7 @@ import typer
 
 from console.cli.options import (
     RESULTS,
+    ForceOption,
     HomeOption,
     JsonOption,
     RunArgument,
@@ -54,25 +55,32 @@ def plot(
             "--out",
             parser=typed_path,
             metavar="FIG",
-            help="A figure for paper: FIG.svg, FIG.pdf or FIG.png.",
+            help="A figure for paper: FIG.svg, FIG.pdf or FIG.png; - is standard output, as SVG.",
         ),
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Draw losses, z histograms or budget curves: as text, or as a figure."""
     from console.plotting import show_plot
 
     with bad_input_ends():
-        show_plot(kind, run_ids, home, out)
+        show_plot(kind, run_ids, home, out, force)
 
 
 @app.command(rich_help_panel=RESULTS)
 def report(
     run_id: RunArgument,
     out: Annotated[
-        Path, typer.Option("--out", parser=typed_path, metavar="DIR", help="Gets report.html.")
+        Path,
+        typer.Option(
+            "--out",
+            parser=typed_path,
+            metavar="DIR",
+            help="Gets report.html; - is standard output.",
+        ),
     ],
     home: HomeOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a report there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace whatever file is there.")] = False,
 ) -> None:
     """Write a run as one self-contained HTML page: tables, figures, preset, environment."""
     from console.reporting import write_report

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console.screens.choose import Ask, free_path
+from console.screens.choose import Ask, check_new_file, free_path
 from console.screens.confirm import Confirm
 from console.viewmodel import RESUMABLE, RunRow
 from engine.jobs import control, trash
 from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.spec.errors import BadInput
+from engine.spec.outputs import ANOTHER, check_output
 from engine.spec.places import expanded
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def archive(app: ConsoleApp, row: RunRow) -> None:
     """Ask where to, then write the run as one file."""
 
     def check(text: str) -> str:
-        path = expanded(text)
-        return f"{path} exists; choose another name" if path.exists() else ""
+        check_new_file(text, lambda path: check_output(path, otherwise=ANOTHER))
+        return ""
 
     def answered(text: str | None) -> None:
         if text:
@@ -102,7 +103,7 @@ def archive(app: ConsoleApp, row: RunRow) -> None:
     def work(path: Path) -> str:
         from engine.jobs.archive import export
 
-        packed = export(Run(app.home, row.id), path)
+        packed = export(Run(app.home, row.id), path, otherwise=ANOTHER)
         return f"{packed.path}: {packed.files} files. `chelate import` takes it in elsewhere."
 
     start = free_path(Path.cwd(), row.id, "tar.gz")

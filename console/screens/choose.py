@@ -5,6 +5,7 @@ All are driven by arrows, enter, space and escape; none needs the mouse.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from console.widgets.lists import Choices, TextLine
 from console.widgets.table import Table
 from console.widgets.words import Words
 from engine.spec.errors import BadInput
+from engine.spec.outputs import is_stdout
+from engine.spec.places import expanded
 
 CLOSE: list[BindingType] = [Binding("escape", "cancel", "Close", show=False)]
 
@@ -218,9 +221,18 @@ class Page(ModalScreen[bool]):
         self.dismiss(False)
 
 
+def check_new_file(text: str, check: Callable[[Path], None]) -> Path:
+    """A typed path that `check` has nothing against. Raises BadInput."""
+    path = expanded(text)
+    if not text.strip() or is_stdout(path):
+        raise BadInput("a file, please")
+    check(path)
+    return path
+
+
 def free_path(folder: Path, name: str, form: str) -> Path:
     """A name in `folder` that is not taken."""
     path, number = folder / f"{name}.{form}", 2
-    while path.exists():
+    while os.path.lexists(path):
         path, number = folder / f"{name}-{number}.{form}", number + 1
     return path

@@ -8,9 +8,9 @@ from typing import Any
 
 from textual import work
 
+from console import exporting
 from console.compare_model import Comparison
-from console.exporting import FORMS, export
-from console.screens.choose import Ask, Choose, Option, free_path
+from console.screens.choose import Ask, Choose, Option, check_new_file, free_path
 from console.screens.warned import WarnedScreen
 from engine.jobs.runs import Run
 from engine.results.tables import to_markdown
@@ -35,7 +35,7 @@ class ExportsScreen(WarnedScreen):
         if not self.comparison.rows:
             self.say("Nothing to export yet.", "warning")
             return
-        options = [Option(form, told) for form, told in FORMS.items()]
+        options = [Option(form, told) for form, told in exporting.FORMS.items()]
 
         def take(wanted: list[str] | None) -> None:
             if wanted:
@@ -48,26 +48,21 @@ class ExportsScreen(WarnedScreen):
         start = free_path(Path.cwd(), name, form)
 
         def check(text: str) -> str:
-            try:
-                path = expanded(text)
-            except BadInput as error:
-                return str(error)
-            if not text.strip() or path.is_dir():
-                return "a file, please"
-            return f"{path} exists; choose another name" if path.exists() else ""
+            check_new_file(text, lambda path: exporting.check(form, path))
+            return ""
 
         def take(text: str | None) -> None:
             if text:
                 self._export(form, expanded(text))
 
-        self.app.push_screen(Ask(f"Export {FORMS[form]} to", str(start), check), take)
+        self.app.push_screen(Ask(f"Export {exporting.FORMS[form]} to", str(start), check), take)
 
     @work(thread=True, group="export", exit_on_error=False)
     def _export(self, form: str, path: Path) -> None:
         told: Callable[..., Any] = self.app.call_from_thread
         try:
-            export(form, path, self.found, self.comparison.rows)
+            written = exporting.export(form, path, self.found, self.comparison.rows)
         except (BadInput, OSError) as error:
             told(self.say, str(error), "error")
         else:
-            told(self.say, f"Wrote {path}")
+            told(self.say, f"Wrote {written}")

@@ -12,9 +12,10 @@ from console.appraisal import Appraisal, told
 from console.compose import HERE, Draft, Problem
 from console.launching import begin
 from console.saving import command_word, write_preset
-from console.screens.choose import Ask, Choose, Option, Page
+from console.screens.choose import Ask, Choose, Option, Page, check_new_file, free_path
 from engine.jobs.home import Home
 from engine.spec.errors import BadInput
+from engine.spec.outputs import ANOTHER, check_output
 from engine.spec.places import expanded
 from engine.spec.presets import read_toml, shipped, validate
 
@@ -68,24 +69,19 @@ class Filing(Base):
             return
 
         def check(text: str) -> str:
-            path = expanded(text)
-            if path.suffix != ".toml":
-                return "a preset's name ends in .toml"
-            return f"{path} exists; choose another name" if path.exists() else ""
+            path = check_new_file(text, lambda path: check_output(path, otherwise=ANOTHER))
+            return "" if path.suffix == ".toml" else "a preset's name ends in .toml"
 
         def take(text: str | None) -> None:
             if text:
                 self._save(expanded(text))
 
-        start = Path.cwd() / f"{self.draft.name}.toml"
-        number = 2
-        while start.exists():
-            start, number = start.with_name(f"{self.draft.name}-{number}.toml"), number + 1
+        start = free_path(Path.cwd(), self.draft.name, "toml")
         self.app.push_screen(Ask("Save as preset", str(start), check), take)
 
     def _save(self, path: Path) -> None:
         try:
-            write_preset(validate(self.draft.raw, HERE), path)
+            write_preset(validate(self.draft.raw, HERE), path, otherwise=ANOTHER)
         except BadInput as error:
             self.say(str(error), "error")
             return

@@ -19,7 +19,6 @@ import io
 import json
 import os
 import re
-import secrets
 import socket
 import tarfile
 import time
@@ -40,6 +39,7 @@ from engine.jobs.runs import ATTEMPT, ENDS, Run, attempt_folder
 from engine.jobs.store import Damaged
 from engine.spec.errors import BadInput
 from engine.spec.keys import canonical
+from engine.spec.outputs import FORCE, PRIVATE, check_output, output
 
 VERSION = 1
 MANIFEST = "chelate-run.json"
@@ -74,30 +74,21 @@ class Packed:
     size: int
 
 
-def export(run: Run, path: Path, *, models: bool = False, force: bool = False) -> Packed:
+def export(
+    run: Run, path: Path, *, models: bool = False, force: bool = False, otherwise: str = FORCE
+) -> Packed:
     """Write a run to a new file, whole or not at all. Raises BadInput: it is running, files cannot
-    be read or are damaged, `path` exists (unless `force`) or cannot be written."""
+    be read or are damaged, `path` exists (unless `force`; `otherwise` says what to do about that) or
+    cannot be written."""
     if run.supervised():
         raise BadInput(f"run {run.id} is running: stop or pause it first, or wait for its end.")
-    if path.is_dir():
-        raise BadInput(f"{path}: is a folder.")
-    if path.exists() and not force:
-        raise BadInput(f"{path}: exists; --force replaces it.")
+    check_output(path, force=force, otherwise=otherwise)
     discreet = discretion_of(run)
     members = dict(sorted(dict(_members(run, models, discreet)).items()))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            _write(file, run, members, models)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return Packed(path, len(members), path.stat().st_size)
+    with output(path, force=force, otherwise=otherwise, mode=PRIVATE) as file:
+        counted = _Counted(file)
+        _write(counted, run, members, models)
+    return Packed(path, len(members), counted.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +115,11 @@ def _members(run: Run, models: bool, discreet: Discretion) -> Iterator[tuple[str
         if run.state() in ENDS:
             told = {"v": 1, "outcome": run.state(), "reason": run.reason()}
             yield "run/session.json", discreet.lines(canonical(told).encode())
-    folders = {p.name: p for p in (run.folder / "attempts").glob("*") if ATTEMPT.fullmatch(p.name)}
+    folders = {p.name: p for p in _attempts(run) if ATTEMPT.fullmatch(p.name)}
     for key in run.plan.stages:
         record = run.store.record(key)
         if record is None:
+            _make_sure_absent(run, key)
             continue
         # A result that another run computed has its story there.
         other = attempt_folder(run, key, record.attempt)
@@ -142,6 +134,7 @@ def _members(run: Run, models: bool, discreet: Discretion) -> Iterator[tuple[str
             try:
                 artifact = _artifact(run.store.verify_file(key, name), discreet)
             except Damaged as damage:
+                _make_sure_readable(run, key)
                 raise BadInput(
                     f"run {run.id}: {damage}; `chelate verify {run.id} --repair` says more."
                 ) from None
@@ -154,6 +147,34 @@ def _members(run: Run, models: bool, discreet: Discretion) -> Iterator[tuple[str
         for file in ATTEMPT_FILES:
             if ATTEMPT.fullmatch(name) and (folder / file).exists():
                 yield f"run/attempts/{name}/{file}", Log(folder / file, discreet)
+
+
+def _make_sure_readable(run: Run, key: str) -> None:
+    """Raises BadInput for what is there and cannot be read: an archive without it would say that it
+    was never computed."""
+    if why := run.store.barred(key):
+        raise BadInput(f"run {run.id}: {run.store.path(key)} cannot be read: {why}.")
+
+
+def _make_sure_absent(run: Run, key: str) -> None:
+    """Raises BadInput if a stage has a result that nothing can be said of."""
+    _make_sure_readable(run, key)
+    if run.store.check(key) == "damaged":
+        raise BadInput(
+            f"run {run.id}: {run.store.path(key)} is damaged; `chelate verify {run.id} --repair` "
+            "says more."
+        )
+
+
+def _attempts(run: Run) -> list[Path]:
+    """Raises BadInput where nobody can look."""
+    folder = run.folder / "attempts"
+    try:
+        return [folder / name for name in os.listdir(folder)]  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadInput(f"run {run.id}: {folder} cannot be read: {error.strerror}.") from None
 
 
 def _asked(run: Run, discreet: Discretion) -> Iterator[tuple[str, bytes]]:
@@ -206,6 +227,20 @@ def _opened(content: Member) -> IO[bytes] | FileIO:
     if isinstance(content, Log):
         return io.BytesIO(content.discreet.lines(read_plain(content.path)))
     return io.BytesIO(content) if isinstance(content, bytes) else open_plain(content)
+
+
+class _Counted:
+    """Passes on what is written, and counts it: standard output has no size."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.size = file, 0
+
+    def write(self, data: bytes) -> int:
+        self.size += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def _write(file: Any, run: Run, members: dict[str, Member], models: bool) -> None:

@@ -150,6 +150,15 @@ class Collector:
     def _needed(self) -> frozenset[str]:
         """Every key of every plan. A plan that did not change is not read again."""
         found: set[str] = set()
+        try:
+            os.listdir(self.home.runs)  # noqa: PTH208  # glob finds nothing where nobody may look
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise BadInput(
+                f"{self.home.runs} cannot be read ({error.strerror}), so gc cannot tell which results "
+                "runs need."
+            ) from None
         for folder in _kept_runs(self.home):
             path = folder / "plan.json"
             try:

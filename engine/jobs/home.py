@@ -23,6 +23,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from engine.jobs.locks import holding
 from engine.spec.errors import BadInput
 from engine.spec.places import expanded
 
@@ -64,15 +65,12 @@ class Home:
     def plans(self, *, alone: bool = False) -> Iterator[None]:
         """Plans come and go only inside of this; `alone`: nobody else's do.
 
-        Who removes results that no plan needs must know all plans while doing so.
+        Who removes results that no plan needs must know all plans while doing so. Raises BadInput
+        as `locks.holding` does: nobody waits for ever.
         """
         make_private(self.root)
-        descriptor = os.open(self.root / "plans.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        with holding(self.root / "plans.lock", alone=alone):
             yield
-        finally:
-            os.close(descriptor)
 
     def create(self) -> Home:
         """Makes the folders that are missing and tries what the engine relies on.

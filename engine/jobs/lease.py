@@ -247,6 +247,18 @@ def holder(leases: Path, key: str, *, ttl: float = TTL) -> Holder | None:
         os.close(descriptor)
 
 
+def computed_by(leases: Path, key: str) -> str:
+    """Who holds the lease on `key`, in brackets, with what can be done where that process is stopped;
+    "" if nobody does. Names no user."""
+    from engine.jobs.locks import described
+
+    record = holder(leases, key)
+    if record is None:
+        return ""
+    held = described(record.pid, record.host, record.t)
+    return f" ({held.anonymous}{f': {held.remedy}' if held.stopped else ''})"
+
+
 def sweep_leases(leases: Path) -> int:
     """Removes what processes killed inside `acquire` left behind; returns how many files."""
     removed = 0

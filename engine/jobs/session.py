@@ -7,6 +7,7 @@ holds a lock on the run as long as it lives.
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import json
 import os
@@ -26,18 +27,28 @@ from engine.jobs.lease import process_identity
 from engine.jobs.orders import Order
 from engine.jobs.runs import Run
 from engine.jobs.supervisor import Supervisor, supervise
+from engine.spec.errors import BadInput
 
 
 def start(run: Run, resources: Resources) -> subprocess.Popen[bytes]:
-    """Start the run's supervisor in a session of its own; what it prints goes to a file."""
+    """Start the run's supervisor in a session of its own; what it prints goes to a file. Raises
+    BadInput if it cannot be started, or the run is gone."""
     command = [
         *program("engine.jobs.session"), "--home", str(run.home.root),
         "--run", run.id, "--resources", json.dumps(asdict(resources)),
     ]  # fmt: skip
-    with (run.folder / "supervisor.log").open("ab") as log:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+    try:
+        with (run.folder / "supervisor.log").open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+    except OSError as error:
+        if not run.folder.exists():
+            raise BadInput(f"run {run.id} was removed meanwhile.") from None
+        limit = " (there may be a limit on processes: `ulimit -u`)" * (error.errno == errno.EAGAIN)
+        raise BadInput(
+            f"run {run.id}: its supervisor cannot be started: {error.strerror}{limit}."
+        ) from None
 
 
 def session(run: Run, resources: Resources, asked: list[int]) -> bool:

@@ -51,6 +51,9 @@ from engine.jobs.lease import (
 from engine.jobs.records import ARTIFACT, DONE, Artifact, Record, read_record
 from engine.jobs.stage_warnings import distinct
 
+BARRED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE}
+)  # of reading: says nothing of what is there
 HALF_MADE = 3600.0  # seconds after which a work folder without an owner is a leftover
 State = Literal["ok", "absent", "damaged"]
 
@@ -145,6 +148,29 @@ class Store:
             except OSError:
                 return "damaged", None
         return "ok", record
+
+    def barred(self, key: str) -> str:
+        """Why an object cannot be read though nothing says that it is damaged (it is another user's,
+        its file system is gone), in words; "" where that is not so."""
+        folder = self._folder(key)
+        try:
+            for name in os.listdir(folder):  # noqa: PTH208
+                os.close(os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+        except OSError as problem:
+            return (problem.strerror or "") if problem.errno in BARRED else ""
+        return ""
+
+    def unlisted(self) -> list[tuple[Path, str]]:
+        """Folders that may hold objects and cannot be looked into, and why."""
+        found = []
+        for folder in (self.root, self.root / "objects", *self.root.glob("objects/??")):
+            try:
+                os.listdir(folder)  # noqa: PTH208
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as problem:
+                found.append((folder, problem.strerror or str(problem)))
+        return found
 
     def verify_file(self, key: str, name: str) -> Path:
         """The path of an artifact whose content was just checked. Raises Damaged."""

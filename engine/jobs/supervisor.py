@@ -17,7 +17,7 @@ from engine.jobs.devices import Resources
 from engine.jobs.events import STARTING, WAITING, EventWriter
 from engine.jobs.hired import WorkerProcess
 from engine.jobs.home import write_json
-from engine.jobs.lease import Lease
+from engine.jobs.lease import Lease, computed_by
 from engine.jobs.orders import Order
 from engine.jobs.placing import Pool, Room
 from engine.jobs.post import Post
@@ -218,7 +218,9 @@ class Supervisor:
         if outcome == "held":
             if stage.key not in self.held:
                 self.held.add(stage.key)
-                self.events.emit("phase", name=f"{WAITING}{stage.title}: another run computes it")
+                who = computed_by(self.run.store.leases, stage.key)
+                told = f"{WAITING}{stage.title}: another run computes it{who}"
+                self.events.emit("phase", name=told)
             self.schedule.hold(stage.key, time.monotonic() + self.post.held_wait)
             return
         if outcome == "damaged":

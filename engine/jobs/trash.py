@@ -20,14 +20,17 @@ _TRASHED = re.compile(r"(?P<id>.+)\.(?P<ms>\d{10,})")
 
 
 def delete(run: Run) -> Path:
-    """Move a run into the trash and return where to. Raises BadInput if it is running."""
-    make_private(run.home.trash)
+    """Move a run into the trash and return where to. Raises BadInput if it is running, is gone, or
+    cannot be moved."""
     target = run.home.trash / f"{run.id}.{time.time_ns() // 1_000_000}"
-    with run.home.plans():
+    with run.home.plans(alone=True):  # not while somebody writes it
         if run.supervised():
             raise BadInput(f"run {run.id} is running: stop it first.")
         try:
+            make_private(run.home.trash)
             run.folder.rename(target)
+        except FileNotFoundError:
+            raise BadInput(f"run {run.id} is gone already.") from None
         except OSError as error:
             raise BadInput(f"run {run.id} cannot be deleted: {error.strerror}.") from None
     return target

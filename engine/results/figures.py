@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.results.curves import BudgetPanel, LossPanel, ScorePanel, error_arms, mean_trace
 from engine.results.pooled import described
 from engine.spec.errors import BadInput
+from engine.spec.outputs import FORCE, check_output, is_stdout, write_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -232,15 +233,21 @@ def render(figure: Figure, form: str, name: str = "chelate", text: bool = False)
     return out.getvalue()
 
 
-def write(figure: Figure, path: Path) -> None:
-    """Raises BadInput if the ending names no format, or the file cannot be written."""
-    form = path.suffix.lstrip(".").lower()
+def form_of(path: Path) -> str:
+    """The format that a figure's name asks for; SVG for standard output. Raises BadInput."""
+    form = "svg" if is_stdout(path) else path.suffix.lstrip(".").lower()
     if form not in FORMATS:
         raise BadInput(f"{path}: a figure's name ends in .{', .'.join(FORMATS)}.")
-    try:
-        path.write_bytes(render(figure, form))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}.") from None
+    return form
+
+
+def write(figure: Figure, path: Path, *, force: bool = False, otherwise: str = FORCE) -> None:
+    """Raises BadInput if the ending names no format, something is in the way, or the file cannot be
+    written."""
+    form = form_of(path)
+    check_output(path, force=force, otherwise=otherwise)  # drawing takes a second
+    drawn = render(figure, form)
+    write_output(path, drawn.decode() if form == "svg" else drawn, force=force, otherwise=otherwise)
 
 
 def inline_svg(figure: Figure, name: str) -> str:

@@ -17,13 +17,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.spec.component import DataInfo
 from engine.spec.errors import BadInput
+from engine.spec.outputs import new_folder
 from engine.spec.text_poisons import GIVES as TEXT_GIVES
 from engine.spec.text_poisons import check_texts, check_tokens
 
@@ -70,22 +71,25 @@ class PoisonFolder:
 
 
 def write_poison(
-    folder: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any]
+    folder: Path,
+    arrays: Mapping[str, np.ndarray],
+    manifest: Mapping[str, Any],
+    check: Callable[[PoisonFolder], object] = lambda _: None,
 ) -> PoisonFolder:
-    """Write a new folder and read it back. Raises BadInput if it exists or makes no sense."""
+    """Write a new folder, once it was read back. Raises BadInput if it exists or makes no sense, or
+    `check` says so; it is not there then."""
     from safetensors.numpy import save
 
     check_poison(PoisonFolder(folder, dict(manifest), dict(arrays), ""))
-    try:
-        folder.mkdir(parents=True)
-        (folder / TENSORS).write_bytes(save(dict(arrays)))
-        text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
-    except FileExistsError:
-        raise BadInput(f"{folder} exists already: export to another folder.") from None
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written: {error.strerror}.") from None
-    return read_poison(folder)
+    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    with new_folder(folder) as draft:
+        (draft / TENSORS).write_bytes(save(dict(arrays)))
+        (draft / MANIFEST).write_text(text, encoding="utf-8")
+        try:
+            check(found := read_poison(draft))
+        except BadInput as error:  # it is not there yet, and never will be
+            raise BadInput(str(error).replace(str(draft), str(folder))) from None
+    return replace(found, path=folder)
 
 
 def read_poison(folder: Path) -> PoisonFolder:

@@ -290,7 +290,7 @@ def test_what_cannot_be_told(shared: Computed, tiny: Path, tmp_path: Path) -> No
         ((shared.run, "--set", "data.size=8"), "is a run"),
         ((tiny, "--set", "data.size=1"), "data.size"),
         ((tiny, "--out", tmp_path / "x.jpg"), "must end in .png"),
-        ((tiny, "--out", tmp_path / "there.png"), "exists already"),
+        ((tiny, "--out", tmp_path / "there.png"), "exists; --force"),
         ((tiny, "--set", "data={name='csv-table',path='no.csv'}"), "no.csv"),
         (("mnist5k", "--out", tmp_path / "x.png"), "need a preset or a run"),
         (("--set", "a=1"), "need a preset or a run"),

@@ -80,7 +80,7 @@ def test_a_poison_can_be_looked_at(shared: Computed, tmp_path: Path) -> None:
     with Image.open(out) as sheet:
         width, height = sheet.size
     assert width == height == 3 * (28 * 3 + 4) + 4, "three rows of three pictures"
-    assert "exists already" in invoke(*words, "--out", out, code=2).stderr
+    assert "exists; --force replaces it" in invoke(*words, "--out", out, code=2).stderr
     assert ".png" in invoke(*words, "--out", tmp_path / "sheet.pkl", code=2).stderr
     assert "gaussian seed 0" in invoke(*words, "--seed", "7", code=2).stderr
 
