@@ -7,7 +7,6 @@ preset's own check says what is wrong with it.
 from __future__ import annotations
 
 import json
-import tomllib
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,8 +75,8 @@ class Field:
 
 def _toml(text: str) -> Any:
     try:
-        found = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        found = toml.loads(f"value = {text}", "it")
+    except ValueError:  # what is too large, too: the preset's own check says so
         return None
     return found["value"] if len(found) == 1 else None  # a line break could smuggle in more
 

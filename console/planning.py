@@ -23,7 +23,7 @@ from engine.jobs.survey import survey
 from engine.results import margins
 from engine.results.tidy import Audits, registered_audits
 from engine.spec.data_report import warnings_in
-from engine.spec.errors import BadInput
+from engine.spec.errors import BadInput, cut
 from engine.spec.experiment import Experiment
 from engine.spec.plan import make_plan
 from engine.spec.planned import REPORTS, Plan
@@ -87,7 +87,9 @@ def parse_seeds(text: str | None) -> list[int] | None:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise BadInput(f"--seeds {text}: must be whole numbers with commas, as in 0,1,2.") from None
+        raise BadInput(
+            f"--seeds {cut(text)}: must be whole numbers with commas, as in 0,1,2."
+        ) from None
 
 
 def show_plan(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from console.output import complain, say
-from console.planning import parse_seeds
+from console.planning import expand, parse_seeds
 from engine.jobs import runs
 from engine.jobs.asked import raw_as_written
 from engine.jobs.home import Home, resolve_home
@@ -22,6 +22,7 @@ from engine.spec.presets import (
     preset_text,
     read_toml,
     set_dotted,
+    settings,
     shipped,
     to_toml,
     validate,
@@ -37,18 +38,25 @@ def save_preset(
     force: bool,
 ) -> None:
     """Raises BadInput for anything wrong; nothing is written then."""
-    raw, where = raw_of(source, Home(resolve_home(home)), as_written=True)
+    place = Home(resolve_home(home))
+    raw, where = raw_of(source, place, as_written=True)
+    of_run = Path(where).is_relative_to(place.runs)
     for assignment in overrides or []:
         set_dotted(raw, assignment)
     numbers = parse_seeds(seeds)
     if numbers is not None:
         raw["seeds"] = numbers
     experiment = validate(raw, where)
+    if of_run:  # its data need not be here any more; what can be known without them is asked
+        settings(experiment, where)
+    else:
+        expand(experiment, source, Path(where), "cpu")  # what `presets validate` asks
+    relative = written(experiment)
     write_preset(experiment, file, force)
-    for place, (text, _) in written(experiment).items():
+    for key, (text, _) in relative.items():
         if is_relative(text):
             complain(
-                f"chelate: {in_words(place)} = {text!r} is relative: it means another place in "
+                f"chelate: {in_words(key)} = {text!r} is relative: it means another place in "
                 "another working folder."
             )
     if not is_stdout(file):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from engine.spec.bounds import WORKERS
 from engine.spec.component import Attack, Audit, Data, Listed, Method, Model
 from engine.spec.errors import BadInput
 from engine.spec.margins import check_margins
@@ -108,10 +110,15 @@ class Compute(Table):
     )
     slurm: Slurm = Field(default=Slurm(), description="What each job asks for.")
 
+    @field_validator("threads", "workers")
+    @classmethod
+    def _within_bounds(cls, value: int | None) -> int | None:
+        return WORKERS.within(value)
+
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", value):
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4}(,[0-9]{1,4}){0,255})?", value):
             raise ValueError("must be auto, cpu, cuda, or cuda: and device numbers (cuda:0,1)")
         return value
 
@@ -210,9 +217,9 @@ class Experiment(Table):
                             f"{what} {' '.join(identity).strip()!r} is listed twice: give one a label"
                         )
                     seen.add(identity)
-        names = [component_name(type(audit)) for audit in self.audits]
-        for name in names:
-            if names.count(name) > 1:
+        counts = Counter(component_name(type(audit)) for audit in self.audits)
+        for name, count in counts.items():
+            if count > 1:
                 raise ValueError(f"audit {name!r} is listed twice")
         gives = frozenset().union(*(attack.gives for attack in self.attacks))
         for audit in self.audits:

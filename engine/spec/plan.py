@@ -9,9 +9,11 @@ method are five stops on one trajectory.
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from typing import Any
 
-from engine.spec.component import Component, Data, DataInfo
+from engine.spec.bounds import STAGES
+from engine.spec.component import Component, Data, DataInfo, Listed
 from engine.spec.data_line import sound
 from engine.spec.data_report import DataReport, without_rows
 from engine.spec.errors import BadInput
@@ -20,6 +22,7 @@ from engine.spec.experiment import Experiment, with_paths_as_written
 from engine.spec.keys import digest, package_version
 from engine.spec.pins import STAGE_VERSIONS, Pins, pins_of
 from engine.spec.planned import HEAVY, Cell, Plan, Search, Stage
+from engine.spec.plugins import blamed
 from engine.spec.presets import settings
 from engine.spec.registry import component_name
 from engine.spec.setting import Setting
@@ -36,6 +39,7 @@ def make_plan(
     anything is computed.
     """
     planner = Planner(device, fast_bf16)
+    _check_size(experiment, where)
     for label, setting in settings(experiment, where):
         try:
             info = setting.data.inspect()
@@ -45,6 +49,13 @@ def make_plan(
             told.expand()
         except BadInput as error:
             raise BadInput(f"{where}: {with_paths_as_written(str(error), setting)}") from None
+        except Exception as error:
+            if whose := blamed(error):
+                raise BadInput(f"{where}: {whose}.") from None
+            if isinstance(error, OverflowError):
+                large = f"holds numbers too large to plan with ({error})"
+                raise BadInput(f"{where}: {large}.") from None
+            raise
         found = estimate(told, frozenset(planner.stages.keys() - before))
         planner.estimates += [found] if found is not None else []
     return Plan(
@@ -57,12 +68,30 @@ def make_plan(
     )
 
 
+def _check_size(experiment: Experiment, where: str) -> None:
+    """Refuse what would have too many stages before the first is made: unlearning and audits, of
+    which there are most, can be counted. Raises BadInput."""
+    attacks = sum(_variants(attack) for attack in experiment.attacks)
+    unlearning = sum(_variants(m) for m in experiment.methods if m.role == "unlearn")
+    others = sum(_variants(m) for m in experiment.methods if m.role == "none")
+    models = unlearning * len(experiment.budgets)
+    audits = sum(not audit.needs for audit in experiment.audits)
+    rows = models + (models + others) * audits
+    points = prod(map(len, experiment.grid.values())) * len(experiment.seeds) * attacks
+    STAGES.check(points * rows, f"{where}: needs at least")
+
+
+def _variants(entry: Listed) -> int:
+    return prod(map(len, entry.grid.values()))
+
+
 class Planner:
     """Collects stages; the same key twice is the same stage."""
 
     def __init__(self, device: str, fast_bf16: bool) -> None:
         self.device = device
         self.fast_bf16 = fast_bf16
+        self.most = STAGES.limit
         self.version_of = cache(package_version)  # one answer for a whole plan
         self.stages: dict[str, Stage] = {}
         self.cells: list[Cell] = []
@@ -123,5 +152,7 @@ class Planner:
             }
         )
         if key not in self.stages:
+            if len(self.stages) >= self.most:
+                STAGES.check(len(self.stages) + 1, "needs at least")
             self.stages[key] = Stage(key, kind, title, config, inputs, after, tee, pins)
         return key

@@ -47,9 +47,29 @@ def add_plugins(found: dict[str, type[Component]], kind: Kind) -> list[Skipped]:
             reason = str(lie)
         else:
             found[entry.name] = cls
+            _loaded[cls.__module__] = distribution
             continue
         skipped.append(Skipped(distribution, f"{kind.entry_points}:{entry.name}", reason))
     return skipped
+
+
+def blamed(error: Exception) -> str | None:
+    """Which distribution's code raised an exception, and what, in words; None where it was chelate's
+    own, or a library's that chelate called."""
+    module = None
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+        if str(name) in _loaded:
+            module = str(name)
+    if module is None:
+        return None
+    text = f"plug-in {module} of {_loaded[module]} failed ({_words(error)})"
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+_loaded: dict[str, str] = {}  # module of a plug-in → its distribution
 
 
 class _Lie(Exception):

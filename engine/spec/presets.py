@@ -13,17 +13,23 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from engine.spec import toml
+from engine.spec.bounds import PRESET
 from engine.spec.component import Listed, strictly
 from engine.spec.encoding import marked_encoding
-from engine.spec.errors import BadInput, unknown
+from engine.spec.errors import BadInput, cut, unknown
 from engine.spec.experiment import COMPONENT_FIELDS, Experiment
+from engine.spec.extent import check_data, check_grids
+from engine.spec.files import content_of
 from engine.spec.path_keys import Place, in_words
 from engine.spec.places import expanded
+from engine.spec.plugins import blamed
 from engine.spec.registry import find, registered
 
 HEADER = "# Written by chelate; comments of an earlier file are not kept.\n"
 TOML_WORDS = {"model_type": "a table", "dict_type": "a table", "tuple_type": "a list",
               "list_type": "a list"}  # fmt: skip
+MOST_FAULTS = 40  # of a preset, told at once
+LONGEST_NAME = 255  # bytes of a file's name
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -45,11 +51,13 @@ def locate(preset: str) -> Path:
         known = shipped()
         if preset in known:
             return known[preset]
-        if not Path(preset).is_file():
+        if len(preset) > LONGEST_NAME or not Path(preset).is_file():
             raise BadInput(unknown("preset", preset, known))
     path = expanded(preset, "preset")
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "does not exist"
+        if path.exists():
+            what = "is a folder" if path.is_dir() else "is no plain file"
         raise BadInput(
             f"preset file {preset}: {what}. `chelate presets list` names the shipped ones."
         )
@@ -74,31 +82,39 @@ def load(
 
 def read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(preset_text(path))
+        return toml.loads(preset_text(path), str(path))
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: not valid TOML: {error}") from None
 
 
 def preset_text(path: Path) -> str:
     """A preset's text; UTF-8, or what its byte order mark says. Raises BadInput."""
+    content = content_of(path, str(path), PRESET)
     try:
-        content = path.read_bytes()
         return content.decode(marked_encoding(content) or "utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not {error.encoding.upper()} text (byte {error.start}).") from None
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeError as error:
+        raise BadInput(f"{path}: not text: {error}.") from None
 
 
 def validate(raw: dict[str, Any], where: str) -> Experiment:
     """An Experiment from plain data. Raises BadInput; `where` names the origin in its message."""
+    check_data(raw, where)
+    check_grids(raw, where)
     _check_text(raw, where)
-    _check_component_names(raw, where)
-    _check_tuned_grids(raw, where)
     try:
+        _check_component_names(raw, where)
+        _check_tuned_grids(raw, where)
         return strictly(Experiment, raw)
     except ValidationError as error:
         raise BadInput("\n".join(_explain(raw, error, where))) from None
+    except BadInput:
+        raise
+    except Exception as error:
+        if whose := blamed(error):  # a check of a stranger's that fails itself
+            raise BadInput(f"{where}: {whose}.") from None
+        raise
 
 
 def settings(experiment: Experiment, where: str) -> list[tuple[str, Experiment]]:
@@ -140,25 +156,32 @@ def set_dotted(raw: dict[str, Any], assignment: str) -> None:
     is no TOML value is taken as a string. Raises BadInput.
     """
     key, sign, text = assignment.partition("=")
+    where = f"--set {cut(assignment)}".replace("\n", " ")
     if not sign or not key.strip():
-        raise BadInput(f"--set {assignment}: must be KEY=VALUE, as in train.epochs=5.")
+        raise BadInput(f"{where}: must be KEY=VALUE, as in train.epochs=5.")
     try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
+        found = toml.loads(f"value = {text.strip()}", where)
     except tomllib.TOMLDecodeError:
-        value = text.strip()
-    _assign(raw, _parts(key, f"--set {assignment}"), value, f"--set {assignment}")
+        found = {}
+    value = found["value"] if len(found) == 1 else text.strip()  # a line break adds no key
+    _assign(raw, _parts(key, where), value, where)
 
 
 def _parts(key: str, where: str) -> list[str]:
     """The words of a dotted key; one that holds a dot itself is quoted: grid."train.lr"."""
+    parts: list[str] = []
     try:
-        place: Any = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
-        raise BadInput(f"{where}: {key.strip()} is no dotted key, as in train.epochs.") from None
-    parts = []
-    while isinstance(place, dict):
-        [(part, place)] = place.items()
-        parts.append(part)
+        place: Any = toml.loads(f"{key.strip()} = 0", where)
+        while isinstance(place, dict) and key.strip()[0] not in "#[":  # a comment, a table's head
+            [(part, place)] = place.items()
+            parts.append(part)
+    except ValueError as error:
+        if isinstance(error, BadInput):
+            raise
+        parts = []
+    if not parts or place != 0:
+        told = cut(key.strip()).replace("\n", " ")
+        raise BadInput(f"{where}: {told} is no dotted key, as in train.epochs.")
     return parts
 
 
@@ -171,7 +194,8 @@ def _assign(raw: dict[str, Any], key: list[str], value: Any, where: str) -> None
         elif isinstance(place, list):
             place = place[_element(place, part, where)]
         if not isinstance(place, dict | list):
-            raise BadInput(f"{where}: {'.'.join(parents[: depth + 1])} is a value, not a table.")
+            told = cut(".".join(parents[: depth + 1]))
+            raise BadInput(f"{where}: {told} is a value, not a table.")
     if isinstance(place, list):
         place[_element(place, last, where)] = copy.deepcopy(value)
     else:
@@ -180,7 +204,7 @@ def _assign(raw: dict[str, Any], key: list[str], value: Any, where: str) -> None
 
 def _element(entries: list[Any], part: str, where: str) -> int:
     """The index of the entry meant by `part`, a number or a `name`."""
-    if part.isdecimal() and int(part) < len(entries):
+    if part.isdecimal() and len(part) < 10 and int(part) < len(entries):
         return int(part)
     named = [
         number
@@ -210,8 +234,8 @@ def _check_text(raw: Any, where: str, place: Place = ()) -> None:
             raw.encode()
         except UnicodeEncodeError:
             raise BadInput(
-                f"{where}: {in_words(place)} = {raw!r}: is not UTF-8; rename it, or give a link of "
-                "another name."
+                f"{where}: {in_words(place)} = {cut(repr(raw))}: is not UTF-8; rename it, or give a "
+                "link of another name."
             ) from None
 
 
@@ -227,7 +251,7 @@ def _check_component_names(raw: dict[str, Any], where: str) -> None:
         for number, entry in enumerate(value if many else [value]):
             place = f"{field}[{number}]" if many else field
             if not isinstance(entry, dict):
-                raise BadInput(f"{where}: {place}: must be a table, not {entry!r}.")
+                raise BadInput(f"{where}: {place}: must be a table, not {cut(repr(entry))}.")
             if "name" not in entry:
                 names = ", ".join(registered(kind))
                 raise BadInput(f"{where}: {place}.name is missing: one of {names}.")
@@ -253,14 +277,16 @@ def _check_values(cls: type[Listed], plain: dict[str, Any], grid: Any, place: st
         if key not in known:
             raise BadInput(f"{place}: {unknown('key', key, known)}")
         if not isinstance(values, list) or not values:
-            raise BadInput(f"{place}.{key}: must be a list of values, not {values!r}.")
+            raise BadInput(f"{place}.{key}: must be a list of values, not {cut(repr(values))}.")
         for value in values:
             try:
                 strictly(cls, plain | {key: value})
             except ValidationError as error:
                 wrong = [e for e in error.errors() if e["loc"][:1] == (key,)]
                 if wrong:
-                    raise BadInput(f"{place}.{key} = {value!r}: {_told(wrong[0])}.") from None
+                    raise BadInput(
+                        f"{place}.{key} = {cut(repr(value))}: {_told(wrong[0])}."
+                    ) from None
 
 
 def _check_tuned_grids(raw: dict[str, Any], where: str) -> None:
@@ -283,10 +309,12 @@ def _check_tuned_grids(raw: dict[str, Any], where: str) -> None:
 def _explain(raw: dict[str, Any], error: ValidationError, where: str) -> list[str]:
     told: dict[str, list[str]] = {}  # place → what is wrong there; a union has several complaints
     problems = error.errors()
+    outer = {problem["loc"][:size] for problem in problems for size in range(len(problem["loc"]))}
     for problem in problems:
+        if len(told) >= MOST_FAULTS:
+            break
         loc = problem["loc"]
-        inner = any(len(p["loc"]) > len(loc) and p["loc"][: len(loc)] == loc for p in problems)
-        if problem["type"] == "too_short" and inner:
+        if problem["type"] == "too_short" and loc in outer:
             continue  # pydantic counts the good elements only
         path, known = _walk(raw, loc)
         if problem["type"] == "extra_forbidden":
@@ -295,9 +323,11 @@ def _explain(raw: dict[str, Any], error: ValidationError, where: str) -> list[st
             told[f"{path} "] = ["is missing"]
         else:
             value = problem["input"]
-            shown = "" if isinstance(value, dict | list | tuple) else f" = {value!r}"
+            shown = "" if isinstance(value, dict | list | tuple) else f" = {cut(repr(value))}"
             told.setdefault(f"{path}{shown}: " if path else "", []).append(_told(problem))
-    return [f"{where}: {place}{', or '.join(faults)}." for place, faults in told.items()]
+    more = len(problems) - len(told)
+    lines = [f"{where}: {place}{', or '.join(faults)}." for place, faults in told.items()]
+    return lines if len(told) < MOST_FAULTS else [*lines, f"{where}: … and {more} more."]
 
 
 def _told(problem: Any) -> str:

@@ -77,6 +77,9 @@ def find(kind: str, name: str) -> type[Component]:
     """The component called `name`. Raises BadInput with the nearest right name and the list."""
     classes = registered(kind)
     if name not in classes:
+        left_out = [one for one in skipped(kind) if one.entry.rpartition(":")[2] == name]
+        if left_out:
+            raise BadInput(f"unknown {kind} {name!r}: {left_out[0]}.")
         raise BadInput(unknown(kind, name, classes))
     return classes[name]
 

@@ -7,6 +7,53 @@ import re
 import tomllib
 from typing import Any
 
+from engine.spec.bounds import DIGITS, NESTING, PRESET
+
+# Texts and comments whole, closed or not, so that what is left of the syntax can be counted; no
+# alternative can match in two ways, so that any text is walked through once.
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\"]|"(?!""))*+(?:""")?'
+    r"|'''(?:[^']|'(?!''))*+(?:''')?"
+    r'|"(?:\\.|[^"\\\n])*+"?'
+    r"|'[^'\n]*+'?"
+    r"|#[^\n]*+|[\[\]{}.\n=,]",
+    re.DOTALL,
+)
+
+
+def loads(text: str, where: str) -> dict[str, Any]:
+    """The data of a TOML text. Raises BadInput for what is too large or nested too deep, which
+    the parser itself would meet with a RecursionError or hours of work, and TOMLDecodeError."""
+    PRESET.check(len(text), f"{where}: has")
+    NESTING.check(_depth(text), f"{where}: nested too deep: at least")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:  # where NESTING was raised
+        raise tomllib.TOMLDecodeError("nested deeper than can be read") from None
+    except ValueError:  # the digits of an integer that Python does not turn into one
+        longest = max((len(found) for found in re.findall(r"\d+", text)), default=0)
+        DIGITS.check(longest, f"{where}: a whole number has")
+        raise tomllib.TOMLDecodeError("holds a number that cannot be read") from None
+
+
+def _depth(text: str) -> int:
+    """Brackets inside each other, and words of a dotted key, at most."""
+    deepest = level = dots = 0
+    for found in _TOKEN.finditer(text):
+        sign = found[0]
+        if sign == ".":
+            dots += 1
+        elif sign in "[{":
+            level, dots = level + 1, 0
+        elif sign in "]}":
+            level, dots = max(0, level - 1), 0
+        elif sign in "\n=,":
+            dots = 0
+        deepest = max(deepest, level + dots)
+    return deepest
+
 
 def dumps(raw: dict[str, Any]) -> str:
     """The data of a preset as a person would write it: short lists on one line, a table for each

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
-from engine.spec.errors import BadInput
+from engine.spec.bounds import WEIGHTS
+from engine.spec.errors import BadInput, cut
+from engine.spec.files import head_of, sha256_of
 from engine.spec.places import expanded
+
+LARGEST_HEADER = (
+    1 << 25
+)  # bytes; safetensors itself reads 100 MB, of which none of a model comes near
 
 
 def weights_digest(path: str | None, key: str = "train.from") -> str | None:
@@ -16,15 +21,30 @@ def weights_digest(path: str | None, key: str = "train.from") -> str | None:
     """
     if path is None:
         return None
+    where = f"{key} = {cut(repr(path))}"
+    file = expanded(path, key)
+    size = int.from_bytes(head_of(file, where, 8, WEIGHTS), "little")
     try:
-        with expanded(path, key).open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size < 1 << 26 else None
-            if not isinstance(header, dict):
-                raise ValueError
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BadInput(f"{key} = {path!r}: {error.strerror}.") from None
-    except ValueError:
-        raise BadInput(f"{key} = {path!r}: is not a safetensors file.") from None
+        if size > LARGEST_HEADER:
+            raise ValueError
+        header = json.loads(head_of(file, where, 8 + size, WEIGHTS)[8:])
+        if not isinstance(header, dict) or not all(map(_describes, header.items())):
+            raise ValueError
+    except BadInput:
+        raise
+    except (ValueError, RecursionError):
+        raise BadInput(f"{where}: is not a safetensors file.") from None
+    return sha256_of(file, where, WEIGHTS)
+
+
+def _describes(entry: tuple[str, object]) -> bool:
+    """Whether a header's entry is that of a tensor, or of what the writer says beside them."""
+    name, told = entry
+    if not isinstance(told, dict):
+        return False
+    if name == "__metadata__":
+        return all(isinstance(value, str) for value in told.values())
+    return told.keys() == {"dtype", "shape", "data_offsets"} and all(
+        isinstance(told[part], list) and all(type(one) is int and one >= 0 for one in told[part])
+        for part in ("shape", "data_offsets")
+    )

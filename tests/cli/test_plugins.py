@@ -58,6 +58,28 @@ class Plain(Attack):
     def baselines(self) -> list[Attack]:
         return [Plain(rows=20)]
 '''
+BREAKS = '''
+from typing import Any, ClassVar, Literal
+from pydantic import model_validator
+from engine.spec.component import Attack, Card
+
+class Breaks(Attack):
+    """Fails where it is asked something."""
+    card: ClassVar[Card] = Card(title="t", summary="s", reference="r")
+    name: Literal["breaks"] = "breaks"
+
+    def selection(self) -> dict[str, Any]:
+        return {}["nothing"]
+
+class Checks(Attack):
+    """Fails where it is validated."""
+    card: ClassVar[Card] = Card(title="t", summary="s", reference="r")
+    name: Literal["checks"] = "checks"
+
+    @model_validator(mode="after")
+    def _check(self) -> Any:
+        raise RuntimeError("no\\x1b[31m way")
+'''
 METHODS = {  # entry point -> what is wrong with it
     "fine = theirs:Fine": "",
     "gd = theirs:Mine": "the method 'gd' is chelate's already",
@@ -71,6 +93,7 @@ METHODS = {  # entry point -> what is wrong with it
     "gone = gone_module:X": "gone_module:X does not load (ModuleNotFoundError",
     "raises = raises_module:X": "does not load (RuntimeError: never on a Tuesday)",
     "leaves = leaves_module:X": "does not load (SystemExit: bye)",
+    "typo = typo_module:X": "does not load (SyntaxError: ",
 }
 
 
@@ -80,9 +103,12 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "theirs.py").write_text(MODULE)
     (folder / "raises_module.py").write_text("raise RuntimeError('never on a\\x1b[31m Tuesday')\n")
     (folder / "leaves_module.py").write_text("raise SystemExit('bye')\n")
+    (folder / "typo_module.py").write_text("class X(:\n")
+    (folder / "breaks_module.py").write_text(BREAKS)
     install(
         folder, "strange-methods", "[chelate.methods]", *METHODS, "[chelate.attacks]",
-        "plain = theirs:Plain", "[chelate.audits]", "judge = theirs:Judge",
+        "plain = theirs:Plain", "breaks = breaks_module:Breaks", "checks = breaks_module:Checks",
+        "[chelate.audits]", "judge = theirs:Judge",
     )  # fmt: skip
     return folder
 
@@ -126,6 +152,42 @@ def test_doctor_lists_them(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "chelate.methods:leaves of strange-methods" in done.stdout
     assert ", fine, " in done.stdout
     sys.modules.pop("theirs", None)
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("raises", "does not load (RuntimeError: never on a [31m Tuesday)"),
+        ("leaves", "does not load (SystemExit: bye)"),
+        ("typo", "does not load (SyntaxError: "),
+        ("absent", "does not load (AttributeError"),
+    ],
+)
+def test_a_preset_that_needs_what_was_skipped_is_told_why(
+    theirs: Path, tmp_path: Path, method: str, told: str
+) -> None:
+    words = ("plan", "quickstart", "--home", tmp_path, "--set", f"methods.1.name={method}")
+    done = chelate(*words, PYTHONPATH=str(theirs))
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert f"methods[1].name: unknown method {method!r}: plug-in chelate.methods:{method}" in last
+    assert "of strange-methods is skipped" in last and told in last
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [("breaks", "(KeyError: 'nothing')"), ("checks", "(RuntimeError: no [31m way)")],
+)
+def test_a_plug_in_that_fails_when_it_is_asked_is_named(
+    theirs: Path, tmp_path: Path, attack: str, told: str
+) -> None:
+    override = f"attacks.0={{name='{attack}'}}"
+    words = ("--home", tmp_path, "--set", override, "--set", "audits=[{name='accuracy'}]")
+    done = chelate("plan", "quickstart", *words, PYTHONPATH=str(theirs))
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert f"plug-in breaks_module of strange-methods failed {told}" in last
+    assert "Traceback" not in done.stderr
 
 
 def test_an_attack_need_not_have_a_share(theirs: Path, tmp_path: Path) -> None:

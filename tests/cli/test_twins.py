@@ -113,3 +113,21 @@ def test_saving_applies_overrides_and_loses_nothing_of_the_users(tmp_path: Path)
     invoke(*words, "--force", code=2)
     assert path.read_text() == before
     assert tomllib.loads(before)["seeds"] == [3]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "compute.device='gpu'", "data={name='csv-table',path='/none'}", "grid.'train.lr'=['fast']",
+        "train.from='~nosuchuser/x'", "attacks.0.share=0.00001", "train.from='/none'",
+        "grid.'nothing.x'=[1]", "compute.workers=10000000", "seeds=[]",
+    ],
+)  # fmt: skip
+def test_saving_refuses_what_validating_refuses(tmp_path: Path, override: str) -> None:
+    path = tmp_path / "mine.toml"
+    runner, both = CliRunner(), ["--set", override]
+    told = runner.invoke(app, ["presets", "validate", "quickstart", *both])
+    saved = runner.invoke(app, ["presets", "save", "quickstart", str(path), *both])
+    assert told.exit_code == saved.exit_code == 2
+    assert saved.stderr == told.stderr
+    assert not path.exists()

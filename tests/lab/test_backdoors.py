@@ -400,7 +400,7 @@ def test_files_that_are_no_trigger(name: str, tmp_path: Path) -> None:
         assert said in refusal(name=name, image=str(path))
     clear = save_image(tmp_path / "clear.png", [[CLEAR, FAINT]])
     assert "is transparent all over" in refusal(name=name, image=clear)
-    assert "cannot be read: Is a directory" in refusal(name=name, image=str(tmp_path))
+    assert "cannot be read: is a folder; a plain" in refusal(name=name, image=str(tmp_path))
 
 
 def test_a_wave_too_short_for_the_pixels() -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
+import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from engine.lab.data._images import FORMATS, quiet
 from engine.spec.class_keys import ClassKey, index, not_an_index
 from engine.spec.component import Attack, DataInfo, Knowledge, poisoned_count
 from engine.spec.errors import BadInput
+from engine.spec.files import content_of
 from engine.spec.keys import package_version
 from engine.spec.places import expanded
 from engine.spec.registry import component_name
@@ -185,10 +189,14 @@ def read_image(
     if channels not in (1, 3):
         raise attack.wrong("image", f"is for grey or RGB data, not for {channels} channels")
     content = _content(attack, path)
+    quiet()
     try:
-        with Image.open(BytesIO(content)) as file:
+        with Image.open(BytesIO(content), formats=FORMATS) as file:
             image = file.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (
+        OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
+        Image.DecompressionBombError,
+    ):  # fmt: skip
         raise attack.wrong("image", "is not an image that can be read") from None
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -200,7 +208,10 @@ def read_image(
 
 
 def _content(attack: Backdoor, path: str) -> bytes:
+    key = f"attacks.{component_name(type(attack))}.image"
     try:
-        return expanded(path, f"attacks.{component_name(type(attack))}.image").read_bytes()
-    except OSError as error:
-        raise attack.wrong("image", f"cannot be read: {error.strerror}") from None
+        return content_of(expanded(path, key), "cannot be read")
+    except BadInput as error:
+        if str(error).startswith("cannot be read"):
+            raise attack.wrong("image", str(error).rstrip(".")) from None
+        raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from engine.spec.encoding import marked_encoding
-from engine.spec.errors import BadInput
+from engine.spec.errors import BadInput, cut
 
 Format = Literal["tsv", "csv", "jsonl", "parquet"]
 ENDINGS: dict[str, Format] = {
@@ -16,6 +16,7 @@ ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
 }  # fmt: skip
 T = TypeVar("T")
+NO_TEXTS = ("idna", "punycode")  # of names of hosts
 USUAL = "cp1252"  # of files that are not UTF-8
 OTHERS = (
     (b"PK\x03\x04", "is a zip archive (a workbook, .xlsx, is one): unpack it, or save it as CSV"),
@@ -64,15 +65,6 @@ def form_of(path: Path, form: Format | None, where: str, default: Format | None 
     return found
 
 
-def content_of(path: Path, where: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{where}: {error.strerror}.") from None
-    except ValueError as error:  # a NUL in the path
-        raise BadInput(f"{where}: {error}.") from None
-
-
 def decoded(content: bytes, encoding: str, where: str) -> str:
     """Without a byte order mark, which also tells the encoding where that is none but the default.
 
@@ -116,8 +108,11 @@ def known_encoding(name: str) -> str:
     """`name`, if it is an encoding of texts. Raises ValueError."""
     try:
         "a".encode(name)  # Python's codecs of bytes, such as base64, refuse a text
+        b"a".decode(name, "ignore")  # and those of names, such as idna, what is no name
+        if codecs.lookup(name).name in NO_TEXTS:
+            raise ValueError
     except (LookupError, UnicodeError, ValueError):
         raise ValueError(
-            f"{name!r} is no encoding of texts; utf-8, utf-16, latin-1 and cp1252 are some"
+            f"{cut(repr(name))} is no encoding of texts; utf-8, utf-16, latin-1 and cp1252 are some"
         ) from None
     return name

@@ -6,14 +6,16 @@ Only formats that hold photographs are opened, never Pillow's readers that start
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.spec.errors import BadInput
+from engine.spec.files import content_at_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +33,7 @@ SMALL = 8192
 
 def read_file(path: str) -> bytes:
     """Raises BadInput."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise BadInput(f"data image-folder: {path} cannot be read: {error.strerror}.") from None
+    return content_at_once(path, f"data image-folder: {path} cannot be read")
 
 
 def upright_size(path: str, content: bytes) -> tuple[int, int]:
@@ -100,11 +99,19 @@ def _orientation(image: Image.Image) -> int:
     return told if isinstance(told, int) and 1 <= told <= 8 else 1
 
 
+@cache
+def quiet() -> None:
+    """Keeps Pillow's own warnings (of odd metadata, of large pictures) off the terminal: what it makes
+    of a file is told by us. Once, for a filter per file is no good where threads read."""
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+
+
 @contextmanager
 def _opened(path: str, content: bytes) -> Iterator[Image.Image]:
     """The image in `content`, not yet decoded; whatever goes wrong with it names the file."""
     from PIL import Image, UnidentifiedImageError
 
+    quiet()
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             yield image

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from engine.spec.component import Data, DataInfo
 from engine.spec.errors import BadInput
+from engine.spec.files import content_of
 from engine.spec.keys import digest
 from engine.spec.path_keys import PathKey
 from engine.spec.places import expanded
@@ -208,10 +209,7 @@ def verified(path: Path, md5: str) -> bytes:
 
 
 def file_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}.") from None
+    return content_of(path, f"{path}: cannot be read")
 
 
 def md5_of(content: bytes) -> str:

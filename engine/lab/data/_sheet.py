@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from engine.lab.data._delimited import Delimited, delimited, refuse_repeated_header
-from engine.lab.data._files import Format, content_of, decoded, form_of
+from engine.lab.data._files import Format, decoded, form_of
 from engine.lab.data._numbers import POINT
 from engine.lab.data._records import ABSENT, Records, json_records, parquet_records
 from engine.spec.errors import BadInput, nearest
+from engine.spec.files import content_of
 
 Place = str | int  # a column, by its name or by its place from 0
+HALF = re.compile("[\ud800-\udfff]")  # JSON can spell what no file can hold
 LABEL_NAMES = ("label", "labels", "class", "target", "y")  # usual ones of the column of classes
 
 
@@ -143,7 +147,7 @@ def _delimited(found: Delimited, where: str, reading: Reading) -> _Raw:
 
 
 def _typed(records: Records, where: str, reading: Reading) -> _Raw:
-    names = [str(name) for name in records.names]
+    names = [_cell(name, f"{where}: a column's name") for name in records.names]
     skip = set(_places(reading.drop, names, "drop", where, reading.strict))
     rows: list[tuple[int, list[str]]] = []
     typed: set[int] = set()
@@ -176,7 +180,11 @@ def _cell(value: Any, where: str) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(value)
-    if isinstance(value, str | int | decimal.Decimal):
+    if isinstance(value, str):
+        if HALF.search(value):
+            raise BadInput(f"{where}: holds half a surrogate pair, which is no character.")
+        return value
+    if isinstance(value, int | decimal.Decimal):
         return str(value)
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
@@ -209,7 +217,8 @@ def _chosen(raw: _Raw, where: str, reading: Reading) -> Sheet:
             )
     left = [at for at in range(len(names)) if at not in drop]
     kept = [names[at] for at in left]
-    _refuse_twins(kept, [at for at in left if kept.count(names[at]) > 1], where)
+    counts = Counter(kept)
+    _refuse_twins(kept, [at for at in left if counts[names[at]] > 1], where)
     if len(kept) < 2:
         raise BadInput(
             f"{where}: the first line must name at least two columns, the classes' and another; "
@@ -234,7 +243,7 @@ def _chosen(raw: _Raw, where: str, reading: Reading) -> Sheet:
 
 
 def _refuse_twins(kept: Sequence[str], places: Sequence[int], where: str) -> None:
-    twins = list(dict.fromkeys(name for name in kept if kept.count(name) > 1))
+    twins = [name for name, count in Counter(kept).items() if count > 1]
     if not twins:
         return
     more = f", and {len(twins) - 1} more names stand twice" if len(twins) > 1 else ""

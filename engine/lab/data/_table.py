@@ -250,19 +250,23 @@ def _encoded(
             if told["gaps"] < len(values):
                 told |= {"low": float(np.nanmin(values)), "high": float(np.nanmax(values))}
         else:
-            cells = np.array(column.cells)[keep]
-            cells[column.missing()[keep]] = ""
-            found, which = np.unique(cells, return_inverse=True)
+            # No array of texts: in one, every cell would have the room of the longest.
+            cells = [
+                "" if column.cells[row] in column.gaps else column.cells[row]
+                for row in keep.tolist()
+            ]
+            found = sorted(set(cells))
+            places = {word: place for place, word in enumerate(found)}
             if len(found) > MOST_CATEGORIES:
                 raise BadInput(
                     f"{where}: column {column.name!r} has {len(found)} different texts (such as "
-                    f"{str(found[0])[:40]!r}); numbers or at most {MOST_CATEGORIES} categories are "
+                    f"{found[0][:40]!r}); numbers or at most {MOST_CATEGORIES} categories are "
                     f"needed; data.drop = {inline([column.name])} leaves it out."
                 )
             names += [f"{column.name}={value}" for value in found]
-            blocks.append(np.eye(len(found))[which])
-            words = [str(value) for value in found if value]
-            gaps = int((cells == "").sum())
+            blocks.append(np.eye(len(found))[[places[cell] for cell in cells]])
+            words = [value for value in found if value]
+            gaps = cells.count("")
             told = Column(name=column.name, kind="categorical", values=words, gaps=gaps)
             if gaps:
                 told["filled"] = "a category of its own"

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.lab.data._delimited import Record, delimited, refuse_repeated_header, tab_separated
-from engine.lab.data._files import Format, content_of, decoded, form_of
+from engine.lab.data._files import Format, decoded, form_of
 from engine.lab.data._records import ABSENT, Records, json_records, parquet_records
 from engine.spec.errors import BadInput, nearest
+from engine.spec.files import content_of
 
 TEXT_NAMES = (
     "sentence",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.spec.errors import BadInput
+from engine.spec.errors import BadInput, cut
+from engine.spec.files import content_of
 from engine.spec.places import expanded
 
 # GPT-2's sizes share one tokenizer. Planning knows of it what is below, and needs no file.
@@ -18,6 +19,7 @@ GPT2 = frozenset(_SIZES) | {f"openai-community/{size}" for size in _SIZES}
 GPT2_SIZE = 50257
 GPT2_PROBE = ("Hello world", [15496, 995])
 ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "[SEP]")  # where no file names the end token
+MOST_TOKENS = 1 << 26  # ids; no published tokenizer has a fiftieth
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(@[\w./-]+)?")
 
 
@@ -39,7 +41,7 @@ def facts(place: str) -> tuple[str, int]:
         return "gpt2", GPT2_SIZE
     found = published(place)
     told = hashlib.sha256(f"{found.end}\n{found.content}".encode()).hexdigest()
-    return told, _size(found.content, f"data.tokenizer = {place!r}")
+    return told, _size(found.content, f"data.tokenizer = {cut(repr(place))}")
 
 
 def _size(content: str, where: str) -> int:
@@ -49,14 +51,16 @@ def _size(content: str, where: str) -> int:
         vocab = told["model"]["vocab"]
         ids = [entry["id"] for entry in told.get("added_tokens", [])]
         ids += vocab.values() if isinstance(vocab, dict) else range(len(vocab))
+        if not all(type(one) is int and 0 <= one <= MOST_TOKENS for one in ids):
+            raise ValueError
         return int(max(ids)) + 1
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         raise BadInput(f"{where}: its tokenizer.json holds no vocabulary.") from None
 
 
 def published(place: str) -> Published:
     """Raises BadInput, for the hub also without a network."""
-    where = f"data.tokenizer = {place!r}"
+    where = f"data.tokenizer = {cut(repr(place))}"
     folder = expanded(place, "data.tokenizer")
     try:
         if folder.is_dir():
@@ -68,9 +72,12 @@ def published(place: str) -> Published:
             )
         else:
             files = _of_hub(place, where)
-        content = files["tokenizer.json"].read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{where}: cannot be read: {error}.") from None
+        told = content_of(files["tokenizer.json"], f"{where}: tokenizer.json cannot be read")
+        content = told.decode("utf-8")
+    except OSError as error:
+        raise BadInput(f"{where}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where}: tokenizer.json is not UTF-8 (byte {error.start}).") from None
     return Published(content, _end(content, files, where), _promised(place))
 
 
@@ -129,7 +136,7 @@ def _end(content: str, files: dict[str, Path], where: str) -> str:
 
 def _named(path: Path, key: str) -> str | None:
     try:
-        told: Any = json.loads(path.read_text(encoding="utf-8"))[key]
+        told: Any = json.loads(content_of(path, str(path)))[key]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if isinstance(told, dict):

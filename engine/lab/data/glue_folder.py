@@ -11,10 +11,12 @@ from engine.lab.data._text_files import Columns, rows_of
 from engine.lab.data._texts import Source, TextData, Texts, gathered
 from engine.spec.component import Card
 from engine.spec.errors import BadInput
+from engine.spec.files import head_of
 from engine.spec.path_keys import PathKey
 from engine.spec.places import expanded
 
 TEST_FILES = ("test.tsv", "dev.tsv")
+LONGEST_HEADER = 1 << 16  # bytes
 
 
 class GlueFolder(TextData):
@@ -45,7 +47,8 @@ class GlueFolder(TextData):
             raise BadInput(f"data.path = {self.path!r}: no such folder.")
         train = self._source(root, "train.tsv", Columns(self.text, self.label, True))
         for name in TEST_FILES:
-            if (root / name).is_file() and _header_has(root / name, self.label):
+            where = f"data.path = {self.path!r}: {name}"
+            if (root / name).is_file() and _header_has(root / name, self.label, where):
                 test = self._source(root, name, Columns(self.text, self.label, True))
                 if any(row.label for row in test.rows):
                     return gathered(train, test, None, "drop", self.labels)
@@ -62,7 +65,6 @@ class GlueFolder(TextData):
         )
 
 
-def _header_has(path: Path, column: str) -> bool:
-    with path.open("rb") as file:
-        line = file.readline().decode("utf-8", "replace")
+def _header_has(path: Path, column: str, where: str) -> bool:
+    line = head_of(path, where, LONGEST_HEADER).partition(b"\n")[0].decode("utf-8", "replace")
     return column in [cell.strip() for cell in line.removeprefix("\ufeff").split("\t")]

@@ -10,10 +10,11 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from engine.lab.data._files import content_of, decoded
+from engine.lab.data._files import decoded
 from engine.lab.data._texts import EMPTY, TextData, Texts
 from engine.spec.component import Card
 from engine.spec.errors import BadInput
+from engine.spec.files import content_at_once
 from engine.spec.path_keys import PathKey
 from engine.spec.places import expanded
 
@@ -93,11 +94,16 @@ class ImdbFolder(TextData):
         """The reviews of a part with their labels. Raises BadInput for links out of the folder."""
         found = []
         for label, name in enumerate(CLASSES):
-            with os.scandir(root / part / name) as entries:
-                texts = sorted(
-                    (e for e in entries if e.name.endswith(".txt") and e.name[0] != "."),
-                    key=lambda entry: entry.name,
-                )
+            try:
+                with os.scandir(root / part / name) as entries:
+                    texts = sorted(
+                        (e for e in entries if e.name.endswith(".txt") and e.name[0] != "."),
+                        key=lambda entry: entry.name,
+                    )
+            except OSError as error:
+                raise BadInput(
+                    f"data.path = {self.path!r}: {part}/{name} cannot be read: {error.strerror}."
+                ) from None
             for entry in texts:
                 place = f"{part}/{name}/{entry.name}"
                 if entry.is_symlink() or (root / part / name).is_symlink():
@@ -123,9 +129,8 @@ def _refuse_outside(root: Path, place: str) -> None:
 @lru_cache(maxsize=len(PARTS))
 def _read(root: Path, where: str, states: tuple[State, ...]) -> list[str]:
     """The texts of some files; remembered in this process while no file changes."""
-    return [
-        BREAK.sub(
-            "\n", decoded(content_of(root / name, f"{where}: {name}"), "utf-8", f"{where}: {name}")
-        )
-        for name, *_ in states
-    ]
+    texts = []
+    for name, *_ in states:
+        told = f"{where}: {name}"
+        texts.append(BREAK.sub("\n", decoded(content_at_once(root / name, told), "utf-8", told)))
+    return texts

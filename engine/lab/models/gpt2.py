@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from engine.spec.bounds import LAYERS
 from engine.spec.component import Card, DataInfo, Model
 from engine.spec.errors import BadInput
+from engine.spec.files import content_of
 from engine.spec.path_keys import FolderOrName
 from engine.spec.places import expanded
 from engine.spec.size import Size
@@ -38,7 +40,9 @@ class GPT2(Model):
         "model.safetensors, or a hub name (gpt2-medium); unset: from scratch.",
     )
     revision: str = Field(default="main", description="Of a hub name: branch, tag or commit.")
-    layers: int | None = Field(default=None, ge=1, description="Blocks; 2 from scratch.")
+    layers: Annotated[int | None, AfterValidator(LAYERS.within)] = Field(
+        default=None, ge=1, description="Blocks; 2 from scratch."
+    )
     width: int | None = Field(default=None, ge=2, description="Of a state; 64 from scratch.")
     heads: int | None = Field(default=None, ge=1, description="Of attention; 2 from scratch.")
     positions: int | None = Field(default=None, ge=2, description="Longest text; default: data's.")
@@ -176,14 +180,14 @@ class GPT2(Model):
 
 def _architecture(folder: Path, where: str) -> dict[str, Any]:
     try:
-        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        told = json.loads(content_of(folder / "config.json", f"{where}: config.json"))
         names = ("n_layer", "n_embd", "n_head", "n_positions", "vocab_size")
         found = [told[name] for name in names]
         if told.get("model_type") != "gpt2" or not all(type(n) is int and n > 0 for n in found):
             raise ValueError
-    except OSError as error:
-        raise BadInput(f"{where}: config.json: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except BadInput:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadInput(f"{where}: config.json does not describe a GPT-2.") from None
     if not (folder / WEIGHTS).is_file():
         raise BadInput(f"{where}: has no {WEIGHTS}; other formats are not read.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from engine.spec.bounds import LAYERS
 from engine.spec.component import Card, DataInfo, Model
 from engine.spec.size import Layers, Size
 
@@ -18,7 +19,7 @@ class MLP(Model):
 
     name: Literal["mlp"] = "mlp"
     width: int = Field(default=256, ge=1)
-    depth: int = Field(default=1, ge=1)
+    depth: Annotated[int, AfterValidator(LAYERS.within)] = Field(default=1, ge=1)
 
     card: ClassVar = Card(
         title="Multilayer perceptron",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from engine.spec.bounds import LAYERS
 from engine.spec.component import Card, DataInfo, Model
 from engine.spec.errors import BadInput
 
@@ -18,7 +19,7 @@ class ViTTiny(Model):
 
     name: Literal["vit-tiny"] = "vit-tiny"
     patch: int = Field(default=4, ge=1, description="Side of a patch in pixels.")
-    depth: int = Field(default=6, ge=1)
+    depth: Annotated[int, AfterValidator(LAYERS.within)] = Field(default=6, ge=1)
     heads: int = Field(default=3, ge=1)
     width: int = Field(default=192, ge=8)
     dropout: float = Field(default=0.0, ge=0, lt=1)
