@@ -9,14 +9,15 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from console.actions import ACTIONS, MODES
 from tests.console.homes import WrittenRun
 from tests.console.staged import staged
-from tests.console.visitor import MARK, Browser, Served, browser, digest
+from tests.console.visitor import MARK, PATIENCE, Browser, Served, browser, digest
 
-pytest.importorskip("aiohttp")
+aiohttp = pytest.importorskip("aiohttp")
 pytest.importorskip("textual_serve")
 
 SPECIAL = (
@@ -63,7 +64,8 @@ async def _tour(visitor: Browser, todo: list[tuple[str, str]], path: str) -> Non
                 screen, key = todo.pop()
                 with contextlib.suppress(ConnectionError):  # some keys close the console
                     await page.type(screen)
-                    await page.type(key)
+                    await page.send("stdin", key)
+                    await page.fence()
                     await page.type(path + "\r")
                     await page.type(ESCAPE * 2)
 
@@ -83,21 +85,126 @@ def _watched(served: Served, keys: list[tuple[str, str]]) -> None:
     assert served.end() == ""
 
 
-def test_no_key_and_no_form_reaches_a_file(served: Served) -> None:
-    """Every action's keys, where they are; `test_no_key_at_all` presses all of a keyboard."""
+ASKING = {
+    "filter",
+    "search",
+    "columns",
+    "choose_runs",
+    "palette",
+    "jump",
+    "data",
+    "explain",
+    "help",
+}
+
+
+def test_no_form_reaches_a_file(served: Served) -> None:
+    """The keys of what changes something, where it is and where it is not, and of all that opens a
+    dialog or a line to type in. `test_no_key_reaches_a_file` has the whole keyboard."""
     _watched(
         served,
         [
-            (screen, key)
+            (screen, action.keys[0])
             for screen, mode in zip(SCREENS, MODES, strict=True)
             for action in ACTIONS
             if mode in action.screens or (not action.screens and screen == "1")
-            for key in action.keys
-            if len(key) == 1 and key != "q"
+            if action.keys and (action.changes or action.id in ASKING or mode == "new")
         ],
     )
 
 
 @pytest.mark.slow
-def test_no_key_at_all_reaches_a_file(served: Served) -> None:
+def test_no_key_reaches_a_file(served: Served) -> None:
     _watched(served, [(screen, key) for screen in SCREENS for key in KEYS])
+
+
+def test_the_spy_sees_what_a_visitor_may_do_with_write(tmp_path: Path) -> None:
+    """Else the tests above would show nothing."""
+    one = Served(tmp_path, _home(tmp_path), "--write")
+    target = tmp_path / MARK / "taken.tar.gz"
+
+    async def drive() -> None:
+        async with browser(one.socket) as visitor:
+            await visitor.enter(one.token)
+            async with visitor.page("?width=120&height=40") as page:
+                await page.until("chelate")
+                await page.send("stdin", "1")
+                await page.until("staged")
+                await page.send("stdin", "e")
+                await page.until("without models")
+                await page.type("\x15" + str(target))
+                await page.until("taken")
+
+    try:
+        asyncio.run(drive())
+        assert any("os.stat" in line for line in one.reached())
+        assert "acts as you" in one.said
+    finally:
+        one.end()
+
+
+def test_who_gets_in_and_what_is_left_behind(served: Served) -> None:
+    async def drive() -> None:
+        async with browser(served.socket) as visitor:
+            assert (await visitor.get("/")).status == 403
+            assert (await visitor.get("/?token=guess")).status == 403
+            assert (await visitor.get("/static/js/textual.js")).status == 403
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                async with visitor.page():
+                    pass
+            answer = await visitor.get(f"/?token={served.token}")
+            cookie = answer.headers["Set-Cookie"]
+            assert (answer.status, answer.headers["Location"]) == (303, "/")
+            assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+            assert served.token not in cookie
+            for _ in "reload", "second tab":
+                page = await visitor.get("/")
+                assert page.status == 200 and served.token not in await page.text()
+            assert (await visitor.get("/static/js/textual.js")).status == 200
+            for path in (
+                "/static/",
+                "/static/../__init__.py",
+                f"/static/%2e%2e/{MARK}",
+                "/download/x",
+            ):
+                assert (await visitor.get(path)).status == 404
+            for host in ("evil.example", "[::1", "localhost@evil.example", "", "localhost:8000:1"):
+                assert (await visitor.get("/", Host=host)).status in (400, 403)
+            for host in ("localhost:9000", "127.0.0.1", "[::1]:9000", "LOCALHOST:8000"):
+                assert (await visitor.get("/", Host=host)).status == 200
+            for origin in ("http://localhost:9999", "https://localhost:8000", "null",
+                           "chrome-extension://localhost:8000", "http://localhost"):  # fmt: skip
+                assert (await visitor.get("/", Origin=origin)).status == 403
+                with pytest.raises(aiohttp.WSServerHandshakeError):
+                    async with visitor.page(Origin=origin):
+                        pass
+            for query in (
+                "?width=20000&height=20000",
+                "?width=0&height=24",
+                "?width=80&height=401",
+            ):
+                with pytest.raises(aiohttp.WSServerHandshakeError):
+                    async with visitor.page(query):
+                        pass
+            assert served.consoles() == []
+            async with visitor.page("?width=80&height=24") as page:
+                await page.until("chelate")
+                assert len(served.consoles()) == 1
+                # A terminal's own word for its size, which no terminal of a browser sends.
+                await page.type("\x1b[48;20000;20000;1;1t")
+                await page.fence()
+                assert len(page.shown) < 1_000_000
+            async with asyncio.timeout(PATIENCE):
+                while served.consoles():
+                    await asyncio.sleep(0.05)
+            async with visitor.page("?width=80&height=24") as page:
+                await page.until("chelate")
+                served.process.kill()  # nobody is left to end it
+                left = served.consoles()
+            assert len(left) == 1
+            async with asyncio.timeout(PATIENCE):
+                while psutil.pid_exists(left[0]):
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(drive())
+    assert served.reached() == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 PATIENCE = 30.0  # seconds; only ever reached when something hangs
 QUIET = 0.02  # seconds without a picture
+WHOLE = 120 * 39  # bytes of a picture of the whole screen, at least
 ROOT = Path(__file__).parents[2]
 MARK = "V1S1T0R"  # in every path that a visitor names, and nowhere else
 MOUTH = "http://localhost:8000"
@@ -106,6 +109,7 @@ class Page:
     def __init__(self, socket: Any) -> None:
         self.socket = socket
         self.shown = b""
+        self.width = 120
 
     async def send(self, *words: object) -> None:
         await self.socket.send_json(list(words))
@@ -113,6 +117,19 @@ class Page:
     async def type(self, text: str) -> None:
         await self.send("stdin", text)
         await self.settle()
+
+    async def fence(self) -> None:
+        """Until it has painted a whole screen after everything that was sent: of another size."""
+        self.width = 241 - self.width
+        await self.send("resize", {"width": self.width, "height": 40})
+        end = time.monotonic() + 2.0
+        while not self.closed and time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                message = await self.socket.receive(timeout=0.2)
+                if isinstance(message.data, bytes):
+                    self.shown += message.data
+                    if len(message.data) > WHOLE:
+                        return
 
     async def settle(self, quiet: float = QUIET) -> None:
         """Until nothing is painted any more, or there is no page."""
