@@ -27,6 +27,7 @@ SPECIAL = (
 )  # fmt: skip
 KEYS = (*(c for c in string.printable if c.isprintable()), *SPECIAL)
 SCREENS = "123456"
+ERASE = "\x15"  # what the line suggests
 ESCAPE = "\x1b[27u"  # whatever follows it, and however soon
 
 
@@ -47,7 +48,7 @@ def _home(folder: Path) -> Path:
     run.end("gd", outcome="failed", reason="it broke")
     run.ended("failed", "it broke")
     draft = {"raw": {"title": "mine"}, "name": "mine", "origin": "quickstart", "before": {}}
-    told = {"v": 1, "mode": "new", "run": run.id, "screens": {"new": draft}}
+    told = {"v": 1, "mode": "new", "run": "staged", "screens": {"new": draft}}
     (home / "console.json").write_text(json.dumps(told))
     (folder / MARK).mkdir()
     (folder / MARK / "secret.txt").write_text("nobody's business")
@@ -59,14 +60,17 @@ async def _tour(visitor: Browser, todo: list[tuple[str, str]], path: str) -> Non
     todo = todo[::-1]
     while todo:
         async with visitor.page("?width=120&height=40") as page:
-            await page.until("chelate")
+            await page.send("stdin", "3")
+            await page.until("ngd")  # so that there is something to export
             while todo and not page.closed:
                 screen, key = todo.pop()
                 with contextlib.suppress(ConnectionError):  # some keys close the console
                     await page.type(screen)
                     await page.send("stdin", key)
                     await page.fence()
-                    await page.type(path + "\r")
+                    await page.send("stdin", path + "\r")  # in a list this chooses, and asks on
+                    await page.fence()
+                    await page.type(ERASE + path + "\r")
                     await page.type(ESCAPE * 2)
 
 
