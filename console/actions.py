@@ -191,7 +191,9 @@ def allowed(action_id: str, parameters: tuple[object, ...], read_only: bool) -> 
     if not read_only:
         return True
     if known is not None:
-        return not known.changes and not (known.screens and not set(known.screens) & set(modes(True)))
+        return not known.changes and not (
+            known.screens and not set(known.screens) & set(modes(True))
+        )
     return action_id not in WRITERS
 
 
