@@ -26,8 +26,9 @@ MODES = {
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`screens` empty: everywhere. `changes`: not there with --read-only. `footer`: shown in the
-    last line, the lower the number the sooner; 0 never."""
+    """`screens` empty: everywhere. `changes`: it writes, starts or ends something, or leads to a form
+    that reads or writes a path somebody types; not there with --read-only, nor is a whole screen
+    whose `show` changes. `footer`: shown in the last line, the lower the number the sooner; 0 never."""
 
     id: str
     keys: tuple[str, ...]
@@ -58,7 +59,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("show('runs')", ("1",), "Runs", "All runs of this home folder."),
     Action("show('live')", ("2",), "Live", "Curves, histogram and log of the open run."),
     Action("show('compare')", ("3",), "Compare", "Every method against retraining."),
-    Action("show('new')", ("4",), "New", "Compose an experiment and launch it."),
+    Action("show('new')", ("4",), "New", "Compose an experiment and launch it.", changes=True),
     Action("show('queue')", ("5",), "Queue", "What the devices do now and what waits for them."),
     Action("show('logs')", ("6",), "Logs", "Output and events of every attempt."),
     Action("help", ("?",), "Help", "The keys of this screen and what it shows.", footer=90),
@@ -148,7 +149,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("explain", ("x",), "Explain", "What the verdict and the numbers of this line mean.",
            ("compare",), footer=6),
     Action("export", ("e",), "Export", "CSV, JSON, Markdown, LaTeX, or a figure, to a file.",
-           ("compare",), footer=5),
+           ("compare",), changes=True, footer=5),
     Action("copy_line", ("c",), "Copy", "Copy the line of the cursor (OSC 52).",
            ("compare",), footer=9),
     Action("copy_table", ("C",), "Copy all", "Copy the table as Markdown (OSC 52).", ("compare",)),
@@ -178,8 +179,28 @@ ACTIONS: tuple[Action, ...] = (
 )  # fmt: skip
 
 
+def modes(read_only: bool = False) -> tuple[str, ...]:
+    """The screens there are. One that composes or changes something does not exist in a console
+    that only watches: not by its key, the palette, the mouse or what is remembered."""
+    return tuple(mode for mode in MODES if not (read_only and _BY_ID[f"show('{mode}')"].changes))
+
+
+def allowed(action_id: str, parameters: tuple[object, ...], read_only: bool) -> bool:
+    """Whether an action of the registry may be done; others are the toolkit's own."""
+    known = find(action_id, parameters)
+    if not read_only:
+        return True
+    if known is not None:
+        return not known.changes and not (
+            known.screens and not set(known.screens) & set(modes(True))
+        )
+    return action_id not in WRITERS
+
+
 def actions_of(screen: str, read_only: bool = False) -> Iterator[Action]:
     """What there is on a screen, its own first."""
+    if read_only and screen in MODES and screen not in modes(read_only):
+        screen = ""
     for own in (True, False):
         for action in ACTIONS:
             here = screen in action.screens if own else not action.screens
@@ -224,11 +245,15 @@ def as_markdown() -> str:
     return "\n".join(lines)
 
 
-def find(action_id: str) -> Action | None:
-    return _BY_ID.get(action_id)
+def find(action_id: str, parameters: tuple[object, ...] = ()) -> Action | None:
+    """By the name of its method, and where several share it by what it is called with."""
+    exact = f"{action_id}({', '.join(map(repr, parameters))})"
+    return _BY_ID.get(exact) or _BY_ID.get(action_id)
 
 
+WRITERS = ("screenshot",)  # of Textual: it has no key here, but text with markup could name it
 _BY_ID = {action.id.partition("(")[0]: action for action in reversed(ACTIONS)}
+_BY_ID |= {action.id: action for action in ACTIONS}
 
 if __name__ == "__main__":
     from pathlib import Path

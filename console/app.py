@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.screen import Screen
 
@@ -53,11 +54,17 @@ class ConsoleApp(SpanApp[None]):
         run: str | None = None,
         bell: bool | None = None,
     ) -> None:
-        """`run`: show this one live at once. What is not given is as it was last time."""
+        """`run`: show this one live at once. What is not given is as it was last time.
+
+        `read_only`: whoever sits there may be a stranger. Nothing is written, not even what the
+        console remembers; screens and dialogs that ask for a path, or change a run, are not there.
+        """
         self.home = home
         self.remembered = state.load(home.root)
         mode = "live" if run else self.remembered.get("mode")
-        self.DEFAULT_MODE = mode if mode in actions.MODES else "runs"  # type: ignore[misc]
+        there = actions.modes(read_only)
+        self.MODES = {mode: type(self).MODES[mode] for mode in there}  # type: ignore[misc]
+        self.DEFAULT_MODE = mode if mode in there else "runs"  # type: ignore[misc]
         super().__init__()
         self.read_only, self.ascii = read_only, ascii
         self.rings = bool(self.remembered.get("bell")) if bell is None else bell
@@ -150,6 +157,8 @@ class ConsoleApp(SpanApp[None]):
     # --- memory ----------------------------------------------------------------------------------
 
     def _save(self, now: bool = False) -> None:
+        if self.read_only:
+            return
         screens = dict(self._saved.get("screens") or {})
         front = self.screen_stack[0] if self.is_running and self.screen_stack else None
         if isinstance(front, ConsoleScreen) and front.MODE in self._restored:
@@ -185,11 +194,18 @@ class ConsoleApp(SpanApp[None]):
         self.action_show("live")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        known = actions.find(action)
-        return not (known is not None and known.changes and self.read_only)
+        return actions.allowed(action, parameters, self.read_only)
+
+    def push_screen(self, screen: Any, *words: Any, **named: Any) -> Any:
+        """Textual's, of which everything comes to the front; in a console that only watches no
+        dialog that asks for a path, or whether to change something, whatever called for it."""
+        if self.read_only and getattr(screen, "CHANGES", False):
+            self.notify("This console only watches.", severity="warning")
+            return AwaitComplete()
+        return super().push_screen(screen, *words, **named)
 
     def action_show(self, mode: str) -> None:
-        if mode not in actions.MODES or mode == self.current_mode:
+        if mode not in self.MODES or mode == self.current_mode:
             return
         self._save()
         self.switch_mode(mode)
@@ -252,7 +268,8 @@ class ConsoleApp(SpanApp[None]):
     def _handle_exception(self, error: Exception) -> None:
         """Textual's own door for what nobody caught. The report goes to a file: a traceback on a
         terminal over SSH is lost with the next clear."""
-        self._crash = crash.report(self.home.root, error, self.size) or self._crash
+        if not self.read_only:
+            self._crash = crash.report(self.home.root, error, self.size) or self._crash
         super()._handle_exception(error)
 
     def _print_error_renderables(self) -> None:

@@ -50,6 +50,10 @@ def open_console(
     ascii = ascii or os.environ.get("TERM") in PLAIN or (writes_ascii() and not in_browser())
     app = ConsoleApp(place, read_only=read_only, ascii=ascii, theme=theme, run=run_id, bell=bell)
     sys.setswitchinterval(SWITCH)
+    if read_only:
+        from console.confinement import confine
+
+        confine()
     app.run()
     app.say_farewell()
     return app.return_code or 0

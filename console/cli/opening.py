@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -69,15 +70,24 @@ def serve(
     public_url: Annotated[
         str | None, typer.Option("--public-url", help="How browsers elsewhere get here.")
     ] = None,
+    socket: Annotated[
+        Path | None,
+        typer.Option("--socket", help="A unix socket instead, for you alone; ssh -L reaches it."),
+    ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Whoever opens the page may start and stop runs.")
+        bool,
+        typer.Option("--write", help="Whoever has the address acts as you: runs, and any file."),
     ] = False,
+    sessions: Annotated[int, typer.Option("--sessions", help="Pages at a time.")] = 8,
+    idle: Annotated[
+        float, typer.Option("--idle", help="Ends after so many hours without a page; 0: never.")
+    ] = 24.0,
     ascii: AsciiOption = False,
     theme: ThemeOption = None,
 ) -> None:
-    """Serve the console to a browser, to watch only (needs chelate\\[web])."""
+    """Serve the console to a browser, to watch only (needs chelate\\[web]; docs/serve.md)."""
     from console.serving import serve as serve_console
 
     options = (("--ascii",) if ascii else ()) + (("--theme", theme) if theme else ())
     with bad_input_ends():
-        serve_console(home, host, port, public_url, write, options)
+        serve_console(home, host, port, public_url, write, options, socket, sessions, idle)

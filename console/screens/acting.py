@@ -138,6 +138,10 @@ def undo(app: ConsoleApp) -> None:
 
 
 def _in_thread(app: ConsoleApp, work: Callable[[], str]) -> None:
+    if app.read_only:
+        app.notify("This console only watches.", severity="warning")
+        return
+
     def job() -> None:
         try:
             told, level = work(), "information"

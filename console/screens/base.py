@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widgets import Static
 
-from console.actions import bindings, find
+from console.actions import allowed, bindings
 from console.characters import in_ascii
 from console.viewmodel import Snapshot
 from console.widgets.bars import KeyBar, TitleBar
@@ -62,8 +62,7 @@ class ConsoleScreen(Screen[None]):
         """Undo `remember`. What is told may come from another version: ignore what does not fit."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        known = find(action)
-        return not (known is not None and known.changes and self.chelate.read_only)
+        return allowed(action, parameters, self.chelate.read_only)
 
     def say(self, text: str, level: str = "information") -> None:
         """A passing message. Markup in it is shown as it is."""

@@ -14,8 +14,8 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 
+from console.screens.dialog import Dialog
 from console.widgets import Cell, Column, Row
 from console.widgets.lists import Choices, TextLine
 from console.widgets.table import Table
@@ -49,7 +49,7 @@ class Option:
     note: str = ""
 
 
-class Choose(ModalScreen[list[str] | None]):
+class Choose(Dialog[list[str] | None]):
     """One of the options, or with `many` any number; None when the person leaves."""
 
     CSS_PATH = "choose.tcss"
@@ -145,9 +145,10 @@ class Choose(ModalScreen[list[str] | None]):
         self.dismiss(None)
 
 
-class Ask(ModalScreen[str | None]):
-    """One line of text. `check` says what is wrong with it, or nothing; asked as it is typed."""
+class Ask(Dialog[str | None]):
+    """A path, on one line. `check` says what is wrong with it, or nothing; asked as it is typed."""
 
+    CHANGES: ClassVar[bool] = True
     CSS_PATH = "choose.tcss"
     BINDINGS: ClassVar[list[BindingType]] = CLOSE
 
@@ -185,7 +186,7 @@ class Ask(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-class Page(ModalScreen[bool]):
+class Page(Dialog[bool]):
     """A page to read. With `question`, enter says yes; escape always leaves."""
 
     CSS_PATH = "choose.tcss"
@@ -202,6 +203,7 @@ class Page(ModalScreen[bool]):
     def __init__(self, title: str, text: str, question: str = "") -> None:
         super().__init__()
         self.heading, self.text, self.question = title, text, question
+        self.CHANGES = bool(question)  # type: ignore[misc]  # of this page
 
     def compose(self) -> ComposeResult:
         keys = f"enter {self.question}  esc leave" if self.question else "↑↓ scroll  esc leave"

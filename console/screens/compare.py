@@ -115,7 +115,8 @@ class CompareScreen(ExportsScreen):
             self._begin(now)
         if not now.ids:
             if not snapshot.loading:
-                self.table.empty = "No runs yet: 4 composes one."
+                how = "." if self.chelate.read_only else ": 4 composes one."
+                self.table.empty = f"No runs yet{how}"
                 self.table.update([])
             return
         rows = [snapshot.run(run_id) for run_id in now.ids]

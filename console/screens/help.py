@@ -8,11 +8,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from console.actions import MODES, actions_of
 from console.screens.base import ConsoleScreen
+from console.screens.dialog import Dialog
 from console.themes import SIGNS
 
 MOVING = (
@@ -47,7 +47,7 @@ def help_text(mode: str, about: str, read_only: bool, ascii_: bool = False) -> T
     return text
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,enter", "dismiss", show=False),
         Binding("j,down", "scroll(1)", show=False),

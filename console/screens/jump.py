@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
+
+from console.screens.dialog import Dialog
 
 LETTERS = "asdfghjklqwertyuiopzxcvbnm"
 
 
-class JumpScreen(ModalScreen[None]):
+class JumpScreen(Dialog[None]):
     def __init__(self, below: Screen[None]) -> None:
         super().__init__()
         panes = [w for w in below.query("*") if w.focusable and w.region.area]

@@ -76,10 +76,11 @@ class RunsScreen(SteeringScreen):
         elif snapshot.loading:
             table.empty = "reading …"
         else:
-            table.empty = (
-                f"No runs in {snapshot.home} yet.\n4 composes one; `chelate run quickstart` "
-                "runs the shipped example."
-            )
+            table.empty = f"No runs in {snapshot.home} yet."
+            if not self.chelate.read_only:
+                table.empty += (
+                    "\n4 composes one; `chelate run quickstart` runs the shipped example."
+                )
         table.update(self._row(row) for row in rows)
         if self._cache.keys() - {row.id for row in snapshot.runs}:
             self._cache = {row.id: self._cache[row.id] for row in rows if row.id in self._cache}

@@ -147,7 +147,7 @@ class KeyBar(Line):
             (left if action.screens else right).extend(part)
         room = self.size.width - sum(cell_len(text) for text, _ in right) - 6
         used = 0
-        kept: list[Part] = [(" 1-6", "key")]
+        kept: list[Part] = [(" 1-3 5 6" if app.read_only else " 1-6", "key")]
         for named, title in zip(left[::2], left[1::2], strict=True):
             used += cell_len(named[0]) + cell_len(title[0])
             if used > room:
