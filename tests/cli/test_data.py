@@ -169,9 +169,7 @@ def test_runs_of_before_there_were_reports(shared: Computed, tmp_path: Path, sta
 def test_strangers_words_are_harmless(shared: Computed, tmp_path: Path) -> None:
     home = shared.copy(tmp_path)
     odd = ["<b>x</b>\x1b[2J", "[red]", "\u202eevil", *"3456789"]
-    aged(
-        home, shared.run, {"classes": odd, "read": ["<i>\x1b[31m [bold]"], "overlap": float("nan")}
-    )
+    aged(home, shared.run, {"classes": odd, "read": ["<i>\x1b[31m [bold]"]})
     where = ("--home", home)
     run = runs.find(Home(home), shared.run)
     html = "".join([*_data_lines(run), _data(run)])
@@ -179,8 +177,18 @@ def test_strangers_words_are_harmless(shared: Computed, tmp_path: Path) -> None:
             for words in (("compare",), ("data",), ("compare", "--json"))]  # fmt: skip
     for text in (*told, html):
         assert not {"\x1b", "\u202e"} & set(text)
-        assert "[red]" in text and "NaN" not in text
+        assert "[red]" in text
     assert "<b>" not in html and "<i>" not in html and "&lt;b&gt;x" in html
+
+
+def test_a_report_that_no_view_could_show_is_as_good_as_none(
+    shared: Computed, tmp_path: Path
+) -> None:
+    home = shared.copy(tmp_path)
+    aged(home, shared.run, {"overlap": float("nan")})
+    for words in (("compare",), ("data",), ("compare", "--json")):
+        done = invoke(*words, shared.run, "--home", home)
+        assert done.exit_code == 0 and "NaN" not in done.stdout
 
 
 # --- data ----------------------------------------------------------------------------------------

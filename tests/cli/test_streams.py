@@ -186,7 +186,7 @@ def test_json_of_a_name_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_console_on_a_terminal_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
-    from console import app, opening
+    from console import app, confinement, opening
 
     made: list[bool] = []
 
@@ -201,6 +201,7 @@ def test_the_console_on_a_terminal_that_is_not_utf_8(monkeypatch: pytest.MonkeyP
         def say_farewell(self) -> None: ...
 
     monkeypatch.setattr(app, "ConsoleApp", Stub)
+    monkeypatch.setattr(confinement, "confine", lambda: None)  # for good, this process included
     monkeypatch.setattr(opening, "in_browser", lambda: False)
     monkeypatch.setenv("TERM", "xterm-256color")
     for name in ("stdin", "__stderr__"):

@@ -187,10 +187,12 @@ def poisons(content: bytes) -> str:
 
 
 def test_what_an_attack_says_of_its_poison_is_on_the_page() -> None:
-    told = poisons(b'{"facts": {"residual": 0.0192, "exact_flipped_accuracy": 0.661, "<b>": 1}}')
+    told = poisons(
+        b'{"movable": true, "facts": {"residual": 0.0192, "exact_flipped_accuracy": 0.661, "<b>": 1}}'
+    )
     assert "gradient-canceling s1" in told and "residual 0.0192" in told
     assert "exact flipped accuracy 0.661" in told and "41.0" in told and "<b>" not in told
-    assert poisons(b'{"facts": {}}') == poisons(b"{") == ""
+    assert poisons(b'{"movable": true, "facts": {}}') == poisons(b"{") == ""
 
 
 def test_classes_have_their_names_in_measurements_and_poisons(there: Staged) -> None:

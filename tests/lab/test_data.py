@@ -164,16 +164,18 @@ def test_a_moved_image_changes_the_digest(folder: Path) -> None:
 def test_the_digest_is_remembered_and_forgotten(
     folder: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from engine.lab.data import image_folder
+
     data = ImageFolder(path=str(folder))
     first = data.inspect()
     (remembered,) = memory.iterdir()
-    plain, reads = Path.read_bytes, []
+    plain, reads = image_folder.read_file, []
 
-    def spied(path: Path) -> bytes:
+    def spied(path: str) -> bytes:
         reads.append(path)
         return plain(path)
 
-    monkeypatch.setattr(Path, "read_bytes", spied)
+    monkeypatch.setattr(image_folder, "read_file", spied)
     assert data.inspect() == first
     assert reads == [], "an unchanged folder is not read again"
     image(folder / "train" / "cat" / "0.png", 77)
