@@ -104,7 +104,8 @@ def line(name: str, metric: str, seeds: Seeds, found: Correlation) -> str:
     size = "/".join(map(str, targets))
     if found.rho is None or found.lo is None or found.hi is None:
         return f"| {name} | {metric} | {len(seeds)} × {size} | – | – | – | – |"
-    effect = 1 + (mean([float(t) for t in targets]) - 1) * max(found.rho, 0.0)
+    each = mean([float(len(values)) for values in seeds.values()])
+    effect = 1 + (each - 1) * max(found.rho, 0.0)
     value = mean([value for values in seeds.values() for value in values])
     return (
         f"| {name} | {metric} | {len(seeds)} × {size} | {value:.3f} | {found.rho:+.3f} | "
