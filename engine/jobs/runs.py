@@ -122,7 +122,9 @@ class Run:
         try:
             check(value)
         except ValueError as error:
-            raise BadInput(f"run {self.id}: {name} cannot be shown: {error}.") from None
+            raise BadInput(
+                f"run {self.id}: {name} is of another version or damaged: {error}."
+            ) from None
 
     @cached_property
     def experiment(self) -> Experiment:

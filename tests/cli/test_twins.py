@@ -76,6 +76,8 @@ def test_the_report_is_one_page_that_needs_nothing_else(shared: Computed, tmp_pa
     line, plain = str(shared.document["data"][0]["line"]), page.replace("&#x27;", "'")
     assert f"<p>{line}</p>" in plain, "what the data are"
     assert "<h2>Data</h2>" in page and "    9  '9'      30    10" in plain, "and in full"
+    invoke("report", shared.run, "--home", shared.home, "--out", out)  # its own: renewed
+    (out / "report.html").write_text("mine")
     told = invoke("report", shared.run, "--home", shared.home, "--out", out, code=2).stderr
     assert "--force" in told
 

@@ -126,7 +126,7 @@ def deep(levels: int, value: str = "1") -> str:
 
 
 CASES: list[tuple[str, Callable[[Any], Any], str]] = [
-    ("run.json", lambda v: v.update(created=1e308), "run.json .*1e100 or beyond"),
+    ("run.json", lambda v: v.update(created=1e308), "run.json .*1e308 or beyond"),
     ("run.json", lambda v: v.update(created=1e18), "created = 1e.18: must be a number from 0 to"),
     ("run.json", lambda v: v.update(created=-1e18), "created = -1e.18: must be a number from 0"),
     ("run.json", lambda v: v.update(created=10**20), "created = 1000"),
@@ -265,8 +265,8 @@ def test_a_bomb_of_objects_is_never_parsed(
         (b'{"a":' * 65 + b"1" + b"}" * 65, "deep"),
         (b'["' + b"x" * (1 << 20) + b'x"]', "string of more than"),
         (b"[" + b"1" * 26 + b"]", "25 digits"),
-        (b"[1e100]", "1e100"),
-        (b"[1.5E+308]", "1e100"),
+        (b"[1e400]", "1e308"),
+        (b"[1.5E+308]", "1e308"),
         (b"[NaN]", "NaN"),
         (b"[-Infinity]", "Infinity"),
         (b'"' * 70_000_000, "values"),
@@ -438,7 +438,7 @@ def test_absurd_numbers_that_are_there_already_hide_no_other(
     assert told[good.id]["state"] == "done"
     assert [told[f"odd{n}"]["state"] for n in range(4)] == ["unreadable"] * 4
     assert all("created" in told[f"odd{n}"]["reason"] or "digits" in told[f"odd{n}"]["reason"]
-               or "1e100" in told[f"odd{n}"]["reason"] for n in range(4))  # fmt: skip
+               or "1e308" in told[f"odd{n}"]["reason"] for n in range(4))  # fmt: skip
     index = Index(home)
     for _ in range(10):
         index.scan()
