@@ -139,7 +139,8 @@ def test_details_list_the_rows_of_the_line(there: Staged, size: tuple[int, int])
             await pilot.press("tab", "tab", "tab")
             assert screen.details.switch.current == "details-rows"
             table = screen.query_one("#row-table", Choices)
-            assert table.has_focus and table.region.height > 4
+            assert table.has_focus
+            await until(pilot, lambda: table.region.height > 4, "laid out")
             assert screen.query_one(RowList).region.bottom <= size[1]
             await pilot.press("escape")
             text, rows = await opened("badnets\tgd\t\t0.5")
